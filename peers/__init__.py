@@ -15,7 +15,7 @@ from peers.bind import Bind
 from peers.echo import Echo
 from peers.knot import Knot
 from peers.mx10 import Mx10
-from peers.nsd import Nsd
+from peers.nsd import Nsd, NsdMinimal
 from peers.powerdns import PowerDns
 from peers.server import (
     MissingPeer,
@@ -38,6 +38,7 @@ __all__ = [
     "Mx10",
     "NoAnswer",
     "Nsd",
+    "NsdMinimal",
     "PeerFailed",
     "PowerDns",
     "Server",

@@ -1,7 +1,7 @@
 """Asking a nameserver on loopback, byte for byte: the questions of tests and of readiness checks.
 
-Kept apart from ``mx10.dns`` on purpose: a fault in our own codec must not hide itself when our answers are compared with
-those of others.
+Kept apart from ``mx10.dns`` on purpose: a fault in our own codec must not hide itself when our answers are compared
+with those of others.
 """
 
 import select
@@ -22,7 +22,7 @@ class NoAnswer(Exception):
 
 
 def wire_name(name: str | bytes) -> bytes:
-    """A name on the wire: from text without escapes ("www.example", "." for the root), or bytes that are there already."""
+    """A name on the wire: from text without escapes ("www.example", "." for the root), or bytes as they are."""
     if isinstance(name, bytes):
         return name
     stripped = name.rstrip(".")
@@ -104,7 +104,7 @@ def ask(address: str, port: int, wire: bytes, *, timeout: float = 2.0) -> bytes:
 def ask_many(
     address: str, port: int, wires: Sequence[bytes], *, window: int = 32, timeout: float = 2.0
 ) -> list[bytes | None]:
-    """Many questions over one UDP socket, ``window`` of them in flight; None where none came within ``timeout`` seconds.
+    """Many questions over one UDP socket, ``window`` of them in flight; None where none came in ``timeout`` seconds.
 
     The identifiers are rewritten while in flight and put back in the answers.
     """

@@ -4,7 +4,7 @@ from peers.server import Server, find_program, first_line, free_port
 
 
 class Bind(Server):
-    """BIND; ``minimal-responses no-auth`` makes it answer as most do: additional addresses, but no NS beside every answer."""
+    """BIND; ``minimal-responses no-auth`` makes it answer as most do: with additional addresses, without NS records."""
 
     name = "BIND"
     package = "bind9"

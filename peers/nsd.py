@@ -53,3 +53,6 @@ class NsdMinimal(Nsd):
 
     name = "NSD minimal"
     minimal_responses = True
+
+    def version(self) -> str:
+        return super().version() + " minimal"
