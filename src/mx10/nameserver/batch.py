@@ -1,0 +1,194 @@
+"""Datagrams by the batch: ``recvmmsg`` and ``sendmmsg`` of the C library, called through ctypes.
+
+A datagram costs the kernel a few microseconds and Python's ``recvfrom``/``sendto`` nearly one more, most of it for turning socket addresses into tuples and back. Here
+the addresses stay what they are, octets in a buffer: a response is written over its request and goes back to where the request came from. On systems without these
+calls ``plain`` does the same work one datagram at a time.
+
+Layout: ``_SLOTS`` slots, each with room for one datagram, one socket address and (for sockets bound to a wildcard address) one control message, in which the kernel says
+to which of our addresses the request came; sent back with the response, it makes that the source address.
+"""
+
+import ctypes
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any, Final
+
+from mx10.nameserver.responder import Responder
+
+_SLOTS: Final = 64
+_ROUNDS: Final = 16
+"""Batches taken in one go before other events of the loop get their turn: at most a few milliseconds."""
+_ADDRESS: Final = 28
+"""Octets of the largest socket address, that of IPv6."""
+_CONTROL: Final = 64
+_ANSWER_ROOM: Final = 64
+"""Octets of a slot beyond the largest answer."""
+
+_IP_PKTINFO: Final = 8
+
+
+class _Iovec(ctypes.Structure):
+    _fields_ = (("base", ctypes.c_void_p), ("len", ctypes.c_size_t))
+
+
+class _Msghdr(ctypes.Structure):
+    _fields_ = (
+        ("name", ctypes.c_void_p),
+        ("namelen", ctypes.c_uint32),
+        ("iov", ctypes.c_void_p),
+        ("iovlen", ctypes.c_size_t),
+        ("control", ctypes.c_void_p),
+        ("controllen", ctypes.c_size_t),
+        ("flags", ctypes.c_int),
+    )
+
+
+class _Mmsghdr(ctypes.Structure):
+    _fields_ = (("header", _Msghdr), ("len", ctypes.c_uint32))
+
+
+def available() -> bool:
+    """Whether this system has the batch calls, with the layout this file knows (Linux on 64 bits)."""
+    return sys.platform == "linux" and ctypes.sizeof(_Mmsghdr) == 64 and hasattr(ctypes.CDLL(None), "recvmmsg")
+
+
+class BatchSocket:
+    """A bound UDP socket whose requests are answered in batches.
+
+    Args:
+        sock: bound and non-blocking.
+        responder: what answers.
+        largest: octets of the largest response it gives, at least 512.
+    """
+
+    def __init__(self, sock: socket.socket, responder: Responder, largest: int) -> None:
+        self._sock = sock
+        self._responder = responder
+        self._slot = slot = largest + _ANSWER_ROOM
+        libc = ctypes.CDLL(None, use_errno=True)
+        self._recvmmsg = libc.recvmmsg
+        self._recvmmsg.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p]
+        self._sendmmsg = libc.sendmmsg
+        self._sendmmsg.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int]
+        self._data = bytearray(slot * _SLOTS)
+        self._addresses = (ctypes.c_char * (_ADDRESS * _SLOTS))()
+        self._controls = (ctypes.c_char * (_CONTROL * _SLOTS))()
+        control = _control_size(sock)
+        self._receive_iov, self._receive_vector = self._vector(_CONTROL if control else 0)
+        self._send_iov, self._send_vector = self._vector(control)
+        # The two numbers that change with every datagram, as flat arrays: what came in, and what goes out.
+        self._received = memoryview(self._receive_vector).cast("B").cast("I")
+        self._sizes = memoryview(self._send_iov).cast("B").cast("Q")
+        self._control_sizes = memoryview(self._receive_vector).cast("B").cast("Q") if control else None
+        self._view = memoryview(self._data)
+        # Where each slot begins, and where its numbers stand in those arrays.
+        self._places = [(i * slot, i * 16 + 14, i * 2 + 1) for i in range(_SLOTS)]
+
+    def _vector(self, control: int) -> tuple[Any, Any]:
+        """An iovec and an mmsghdr for each slot, over the shared buffers."""
+        iov = (_Iovec * _SLOTS)()
+        vector = (_Mmsghdr * _SLOTS)()
+        data = ctypes.addressof((ctypes.c_char * len(self._data)).from_buffer(self._data))
+        address_size = 16 if self._sock.family == socket.AF_INET else _ADDRESS
+        for i in range(_SLOTS):
+            iov[i].base, iov[i].len = data + i * self._slot, self._slot
+            header = vector[i].header
+            header.name, header.namelen = ctypes.addressof(self._addresses) + i * _ADDRESS, address_size
+            header.iov, header.iovlen = ctypes.addressof(iov) + i * ctypes.sizeof(_Iovec), 1
+            if control:
+                header.control, header.controllen = ctypes.addressof(self._controls) + i * _CONTROL, control
+        return iov, vector
+
+    def on_readable(self) -> None:
+        """Answer what has arrived, and return to the event loop when there is no more, or after ``_ROUNDS`` batches."""
+        fd = self._sock.fileno()
+        vector = ctypes.addressof(self._receive_vector)
+        for _ in range(_ROUNDS):
+            if self._control_sizes is not None:
+                # The kernel wrote here how long each control message was; it wants to read how much room there is.
+                for i in range(_SLOTS):
+                    self._control_sizes[i * 8 + 5] = _CONTROL
+            count = self._recvmmsg(fd, vector, _SLOTS, socket.MSG_DONTWAIT, None)
+            if count <= 0:
+                return
+            self._answer(fd, count)
+            if count < _SLOTS:
+                return
+
+    def _answer(self, fd: int, count: int) -> None:
+        view, received, sizes = self._view, self._received, self._sizes
+        exact = self._responder.cache.exact.get
+        # One copy of the batch as bytes: its slices can be looked up, those of a buffer cannot.
+        requests = bytes(view[: count * self._slot])
+        silent = []
+        for place in self._places[:count]:
+            at, length_at, size_at = place
+            end = at + received[length_at]
+            response = exact(requests[at + 2 : end])
+            if response is None:
+                whole = self._responder.udp(requests[at:end])
+                if whole is None:
+                    silent.append(at // self._slot)
+                    continue
+                response = whole[2:]
+            size = len(response) + 2
+            view[at + 2 : at + size] = response
+            sizes[size_at] = size
+        start = 0
+        for gap in silent:
+            self._send(fd, start, gap)
+            start = gap + 1
+        self._send(fd, start, count)
+
+    def _send(self, fd: int, start: int, end: int) -> None:
+        """Send the responses of slots ``start`` up to ``end``."""
+        vector = ctypes.addressof(self._send_vector)
+        while start < end:
+            sent = self._sendmmsg(fd, vector + start * ctypes.sizeof(_Mmsghdr), end - start, socket.MSG_DONTWAIT)
+            # A response that cannot go out is lost, as datagrams are: the client asks again. The others still go.
+            start += sent if sent > 0 else 1
+
+
+def _control_size(sock: socket.socket) -> int:
+    """Octets of the control message that says to which address a datagram came; 0 for a socket bound to one address."""
+    if sock.family == socket.AF_INET and sock.getsockname()[0] == "0.0.0.0":
+        sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+        return socket.CMSG_SPACE(12)
+    if sock.family == socket.AF_INET6 and sock.getsockname()[0] == "::":
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+        return socket.CMSG_SPACE(20)
+    return 0
+
+
+class PlainSocket:
+    """A bound UDP socket whose requests are answered one at a time, with what Python's own socket module has."""
+
+    def __init__(self, sock: socket.socket, responder: Responder, largest: int) -> None:
+        self._sock = sock
+        self._responder = responder
+        self._control = socket.CMSG_SPACE(20) if _control_size(sock) else 0
+        self._room = largest + _ANSWER_ROOM
+
+    def on_readable(self) -> None:
+        """Answer what has arrived, and return to the event loop when there is no more, or after as many as a batch socket takes."""
+        sock = self._sock
+        for _ in range(_ROUNDS * _SLOTS):
+            try:
+                request, control, _, client = sock.recvmsg(self._room, self._control)
+            except (BlockingIOError, InterruptedError):
+                return
+            except ConnectionError:
+                continue  # an ICMP error for an earlier response, told to us now
+            response = self._responder.udp(request)
+            if response is not None:
+                try:
+                    sock.sendmsg([response], control, 0, client)
+                except OSError:
+                    continue  # lost, as datagrams are
+
+
+def attach(sock: socket.socket, responder: Responder, largest: int) -> Callable[[], None]:
+    """What to call when the socket is readable: by the batch where the system can."""
+    kind = BatchSocket if available() else PlainSocket
+    return kind(sock, responder, largest).on_readable

@@ -1,0 +1,179 @@
+"""Sockets for a responder: the same addresses over UDP and TCP (RFC 7766 section 5), on the running event loop."""
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+from mx10.config import NameserverSettings
+from mx10.nameserver.batch import attach
+from mx10.nameserver.responder import Responder
+from mx10.nameserver.tcp import Connections, listen_tcp
+
+UDP_BUFFER: Final = 4 << 20
+"""Octets of requests the kernel may hold for a socket while we are busy; it grants as much as net.core.rmem_max allows."""
+
+Address = tuple[str, int]
+"""An IP address and a port."""
+
+
+class ListenError(OSError):
+    """An address we cannot listen on: which, why, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sockets:
+    """One address, bound for UDP and for TCP."""
+
+    udp: socket.socket
+    tcp: socket.socket
+
+    def close(self) -> None:
+        self.udp.close()
+        self.tcp.close()
+
+
+def parse_address(text: str, default_port: int = 53) -> Address:
+    """An address to listen on: ``192.0.2.1``, ``192.0.2.1:53``, ``[2001:db8::1]:53`` or ``2001:db8::1``.
+
+    Raises:
+        ListenError: it is none of these.
+    """
+    host, port = text, str(default_port)
+    if text.startswith("["):
+        host, closed, rest = text[1:].partition("]")
+        port = rest[1:] if rest.startswith(":") else port
+        if not closed or (rest and not rest.startswith(":")):
+            raise ListenError(f"{text!r} is not an address: write [ADDRESS]:PORT")
+    elif text.count(":") == 1:
+        host, _, port = text.partition(":")
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        raise ListenError(
+            f"{text!r}: {host!r} is not an IP address; write for example 127.0.0.1:5353 or [::1]:5353"
+        ) from None
+    if not (port.isascii() and port.isdigit() and int(port) <= 0xFFFF):
+        raise ListenError(f"{text!r}: {port!r} is not a port; write a number from 0 to 65535")
+    return host, int(port)
+
+
+def format_address(address: Address) -> str:
+    """``127.0.0.1:5353`` or ``[::1]:5353``."""
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def bind(address: Address, *, shared: bool = False) -> Sockets:
+    """Bind an address for UDP and TCP; port 0 takes any port that is free for both.
+
+    Args:
+        shared: with SO_REUSEPORT, so that each worker has a socket of its own and the kernel spreads the clients over them.
+
+    Raises:
+        ListenError: in use, not ours, or not allowed.
+    """
+    host, port = address
+    for _ in range(16):
+        udp = _bind(host, port, socket.SOCK_DGRAM, shared)
+        try:
+            # With port 0 the kernel chose one for UDP; somebody may have it for TCP, and then another is tried.
+            return Sockets(udp, _bind(host, udp.getsockname()[1], socket.SOCK_STREAM, shared))
+        except ListenError:
+            udp.close()
+            if port:
+                raise
+    raise ListenError(f"no port of {host} is free for both UDP and TCP")
+
+
+def _bind(host: str, port: int, kind: socket.SocketKind, shared: bool) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        sock = socket.socket(family, kind)
+    except OSError as error:
+        raise ListenError(f"cannot listen on {format_address((host, port))}: {error.strerror}") from error
+    try:
+        sock.setblocking(False)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if kind == socket.SOCK_STREAM:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        else:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, UDP_BUFFER)
+        sock.bind((host, port))
+        if kind == socket.SOCK_STREAM:
+            sock.listen(1024)
+    except OSError as error:
+        sock.close()
+        raise ListenError(
+            f"cannot listen on {format_address((host, port))}: {error.strerror}; {_mend(error)}"
+        ) from error
+    return sock
+
+
+def _mend(error: OSError) -> str:
+    if isinstance(error, PermissionError):
+        return "ports below 1024 need root or CAP_NET_BIND_SERVICE: choose another port, or start as root (mx10 gives the rights up after binding)"
+    if error.errno == 98:
+        return "another program has it: stop that one, or choose another port"
+    return "choose an address of this machine"
+
+
+class Listeners:
+    """Open sockets being answered on; ``close`` ends it."""
+
+    def __init__(self, sockets: Sequence[Sockets], connections: Connections, servers: Sequence[asyncio.Server]) -> None:
+        self._sockets = sockets
+        self._connections = connections
+        self._servers = servers
+        self.addresses: tuple[Address, ...] = tuple(each.udp.getsockname()[:2] for each in sockets)
+
+    @property
+    def connections(self) -> int:
+        """TCP connections open now."""
+        return len(self._connections)
+
+    def close(self) -> None:
+        """Stop answering and close the sockets."""
+        loop = asyncio.get_running_loop()
+        for each in self._sockets:
+            loop.remove_reader(each.udp)
+        for server in self._servers:
+            server.close()
+        self._connections.close()
+        for each in self._sockets:
+            with suppress(OSError):
+                each.close()
+
+
+async def serve_on(responder: Responder, sockets: Sequence[Sockets], settings: NameserverSettings) -> Listeners:
+    """Answer on sockets that are bound already."""
+    loop = asyncio.get_running_loop()
+    connections = Connections(responder, settings)
+    servers = []
+    for each in sockets:
+        loop.add_reader(each.udp, attach(each.udp, responder, settings.edns_payload))
+        servers.append(await listen_tcp(each.tcp, connections))
+    return Listeners(sockets, connections, servers)
+
+
+async def listen(responder: Responder, addresses: Sequence[Address], settings: NameserverSettings) -> Listeners:
+    """Bind addresses and answer on them.
+
+    Raises:
+        ListenError: one of them cannot be bound; none is left open.
+    """
+    sockets: list[Sockets] = []
+    try:
+        for address in addresses:
+            sockets.append(bind(address))
+    except ListenError:
+        for each in sockets:
+            each.close()
+        raise
+    return await serve_on(responder, sockets, settings)

@@ -1,0 +1,175 @@
+"""From request bytes to response bytes: everything a nameserver decides about a packet, and no socket.
+
+The hot loop asks ``cache.exact`` first and comes here on a miss; streams come here always. What may go wrong with a request has its answer in
+``mx10.dns.question``; what stands in the zones is found by ``answers``.
+"""
+
+from struct import Struct
+from typing import Final
+
+from mx10.config import NameserverSettings
+from mx10.dns import rrtypes as rr
+from mx10.dns.message import AA, AD, CD, QR, RD, TC, Edns, encode_opt
+from mx10.dns.question import Query, Refused, read_question
+from mx10.dns.wirename import from_text, parent
+from mx10.nameserver.answers import answer
+from mx10.nameserver.compiled import AnswerCache, Compiled, compile_reply
+from mx10.nameserver.table import ZoneTable
+
+EDNS_NSID: Final = 3
+"""Option code of the name server identifier (RFC 5001)."""
+MAX_TCP: Final = 0xFFFF
+
+_HEADER: Final = Struct("!6H")
+_NO_RECORDS: Final = (b"\0\0\0\0\0\0", b"\0\0\0\0\0\1")
+# Types that ask for an operation and not for data: which response code says that we do not do it (RFC 8906 section 3.1.3 wants
+# a code, never silence). Transfers are refused rather than unimplemented: the client must not retry them here.
+_META_TYPES: Final = {
+    rr.OPT: rr.Rcode.FORMERR,
+    rr.TSIG: rr.Rcode.FORMERR,
+    rr.TKEY: rr.Rcode.REFUSED,
+    rr.AXFR: rr.Rcode.REFUSED,
+    rr.IXFR: rr.Rcode.REFUSED,
+    rr.MAILA: rr.Rcode.NOTIMP,
+    rr.MAILB: rr.Rcode.NOTIMP,
+}
+
+
+class Responder:
+    """Answers requests over one set of zones.
+
+    Args:
+        table: the zones.
+        settings: sizes, and what the server tells about itself.
+    """
+
+    __slots__ = ("_chaos", "_do_opt", "_limit", "_nsid", "_opt", "cache", "table")
+
+    def __init__(self, table: ZoneTable, settings: NameserverSettings) -> None:
+        self.table = table
+        self.cache = AnswerCache(settings.answer_cache_mb << 20)
+        self._limit = settings.edns_payload
+        self._opt = encode_opt(Edns(self._limit))
+        self._do_opt = encode_opt(Edns(self._limit, do=True))
+        self._nsid = settings.nsid.encode()
+        self._chaos = _chaos_records(settings)
+
+    def put_zone(self, apex: bytes, packed: bytes) -> None:
+        """Add or replace a zone, and forget the answers this makes stale: its own; for a new zone, also those of the zone around it, and of chains that left our
+        zones."""
+        if apex not in self.table:
+            self._drop_around(apex)
+        self.table.put(apex, packed)
+        self.cache.drop(apex)
+
+    def remove_zone(self, apex: bytes) -> None:
+        """Take a zone away, and the answers made from it."""
+        self.table.remove(apex)
+        self.cache.drop(apex)
+
+    def _drop_around(self, apex: bytes) -> None:
+        around = self.table.apex_of(parent(apex)) if apex != b"\0" else None
+        if around is not None:
+            self.cache.drop(around)
+        self.cache.drop(b"")
+
+    def udp(self, packet: bytes) -> bytes | None:
+        """The response to a datagram, or None where silence is right.
+
+        A response is at most 512 octets long, or as many as both sides named by EDNS (RFC 6891 section 6.2.5); what does not fit has the TC bit.
+        """
+        exact = self.cache.exact.get(packet[2:])
+        if exact is not None:
+            return packet[:2] + exact
+        return self._respond(packet, udp=True)
+
+    def tcp(self, message: bytes) -> bytes | None:
+        """The response to a message from a stream, without its length; at most 65535 octets."""
+        return self._respond(message, udp=False)
+
+    def _respond(self, packet: bytes, udp: bool) -> bytes | None:
+        query = read_question(packet)
+        if query is None:
+            return None
+        if isinstance(query, Refused):
+            return self._refuse(query)
+        rcode = _META_TYPES.get(query.type)
+        if rcode is not None:
+            return self._refuse_query(query, rcode)
+        if query.klass != rr.IN:
+            return self._answer_chaos(query, udp)
+        key = query.question.lower() + (b"\1" if query.do else b"\0") + (b"u" if udp and query.type == rr.ANY else b"")
+        compiled = self.cache.compiled(key)
+        if compiled is None:
+            reply = answer(self.table, query.name, query.type, dnssec=query.do, whole_any=not udp)
+            if reply is None:
+                return self._refuse_query(query, rr.Rcode.REFUSED)
+            compiled = compile_reply(reply, query.question.lower())
+            self.cache.keep_compiled(key, compiled)
+        response = self._write(query, compiled, udp)
+        # Only the plainest form of a question earns a whole response of its own: there is one such form, or few, for each.
+        if udp and not query.options and not query.flags & ~(RD | AD | CD) and query.question[:-4] == query.name:
+            self.cache.keep_exact(packet[2:], response[2:], compiled.apexes)
+        return response
+
+    def _write(self, query: Query, compiled: Compiled, udp: bool) -> bytes:
+        opt = self._opt_for(query)
+        limit = (min(query.payload, self._limit) if query.edns else 512) if udp else MAX_TCP
+        room = limit - 12 - len(query.question) - len(opt)
+        flags = compiled.flags | compiled.rcode | query.flags & (RD | CD)
+        for additionals, length in reversed(compiled.cuts):
+            if length <= room:
+                counts = (compiled.answers, compiled.authorities, additionals + bool(opt))
+                return _HEADER.pack(query.id, flags, 1, *counts) + query.question + compiled.tail[:length] + opt
+        # Part of an answer misleads; none at all, with TC, sends the client to TCP and gives an attacker nothing to amplify.
+        return _HEADER.pack(query.id, flags | TC, 1, 0, 0, bool(opt)) + query.question + opt
+
+    def _opt_for(self, query: Query) -> bytes:
+        """The OPT record of a response: only where the request had one (RFC 6891 section 6.1.1), its DO bit copied (RFC 3225 section 3)."""
+        if not query.edns:
+            return b""
+        if self._nsid and any(code == EDNS_NSID for code, _ in query.options):
+            return encode_opt(Edns(self._limit, do=query.do, options=((EDNS_NSID, self._nsid),)))
+        return self._do_opt if query.do else self._opt
+
+    def _refuse_query(self, query: Query, rcode: rr.Rcode) -> bytes:
+        opt = self._opt_for(query)
+        flags = QR | rcode | query.flags & (RD | CD)
+        return (
+            query.id.to_bytes(2, "big")
+            + flags.to_bytes(2, "big")
+            + b"\0\1"
+            + _NO_RECORDS[bool(opt)]
+            + query.question
+            + opt
+        )
+
+    def _refuse(self, request: Refused) -> bytes:
+        """A response code alone. The upper bits of an extended one, BADVERS, go into the OPT record."""
+        opt = encode_opt(Edns(self._limit), request.rcode) if request.edns else b""
+        flags = QR | request.flags & (0x7800 | RD | CD) | request.rcode & 0xF
+        count = b"\0\1" if request.question else b"\0\0"
+        return (
+            request.id.to_bytes(2, "big")
+            + flags.to_bytes(2, "big")
+            + count
+            + _NO_RECORDS[bool(opt)]
+            + request.question
+            + opt
+        )
+
+    def _answer_chaos(self, query: Query, udp: bool) -> bytes:
+        """What the server tells of itself in class CH (RFC 4892), if the configuration says so; other classes are refused."""
+        text = self._chaos.get(query.name) if query.klass == rr.CH else None
+        if text is None or query.type not in (rr.TXT, rr.ANY):
+            return self._refuse_query(query, rr.Rcode.REFUSED)
+        record = b"\xc0\x0c" + _HEADER.pack(rr.TXT, rr.CH, 0, 0, len(text) + 1, 0)[:10] + bytes((len(text),)) + text
+        compiled = Compiled(QR | AA, rr.Rcode.NOERROR, 1, 0, record, ((0, len(record)),), frozenset())
+        return self._write(query, compiled, udp)
+
+
+def _chaos_records(settings: NameserverSettings) -> dict[bytes, bytes]:
+    """Name to text of the class CH records that are switched on."""
+    texts = {"version.bind": settings.version, "version.server": settings.version}
+    texts |= {"id.server": settings.nsid, "hostname.bind": settings.nsid}
+    return {from_text(name): text.encode()[:255] for name, text in texts.items() if text}

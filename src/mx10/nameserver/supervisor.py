@@ -1,0 +1,356 @@
+"""The parent of the workers: binds, gives up rights, loads the zones, forks, and then watches: the zone folder, its workers, and signals.
+
+It answers no question itself, so nothing it does (reading a bad 200 MB file, say) holds an answer up. It has no threads and no event loop of asyncio: that makes forking
+safe at any moment, for instance to replace a worker that died.
+
+Signals: SIGHUP looks at every file of the folder again; SIGTERM and SIGINT end all.
+"""
+
+import grp
+import os
+import pwd
+import selectors
+import signal
+import socket
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from mx10.config import NameserverSettings, ZoneSettings
+from mx10.dns.wirename import to_text
+from mx10.logs import get_logger
+from mx10.nameserver.control import READY, frame
+from mx10.nameserver.listeners import Address, ListenError, Sockets, bind, format_address, parse_address
+from mx10.nameserver.watch import FolderWatch, watch_folder
+from mx10.nameserver.worker import run_worker
+from mx10.zones.folder import Changes, ZoneFolder
+from mx10.zones.problems import Problem
+
+_STOP_SECONDS: Final = 3.0
+"""How long a worker may take to end before it is killed."""
+_RESPAWN_SECONDS: Final = 1.0
+"""A worker that died younger than this is replaced only after as long: a fault that repeats must not eat the machine."""
+_BACKLOG: Final = 256 << 20
+"""Octets of changes that may wait for one worker; one that takes none of them hangs, and is replaced."""
+_UNPRIVILEGED: Final = "nobody"
+
+log = get_logger("nameserver")
+
+
+class StartError(Exception):
+    """The nameserver cannot start: why, and what to do."""
+
+
+@dataclass(slots=True)
+class _Worker:
+    index: int
+    pid: int
+    control: socket.socket
+    started: float
+    ready: bool = False
+    waiting: deque[bytes] = field(default_factory=deque)
+    backlog: int = 0
+
+
+class Supervisor:
+    """Serves a folder of zones with several worker processes.
+
+    Args:
+        settings: where to listen, how many workers, which user.
+        zone_settings: limits on zone files.
+
+    Raises:
+        StartError: no folder, a wrong address or user, an address in use.
+    """
+
+    def __init__(self, settings: NameserverSettings, zone_settings: ZoneSettings) -> None:
+        if not settings.zone_dir:
+            raise StartError("no folder of zones: give --zone-dir DIR, or set nameserver.zone_dir in mx10.toml")
+        path = Path(settings.zone_dir)
+        if not path.is_dir():
+            raise StartError(f"{path} is not a folder: create it, or name another with --zone-dir")
+        self._settings = settings
+        self._folder = ZoneFolder(path, zone_settings)
+        self._path = path
+        self._selector = selectors.DefaultSelector()
+        self._workers: dict[int, _Worker] = {}
+        self._respawns: list[tuple[float, int]] = []
+        self._sockets: list[list[Sockets]] = []
+        self._stopping = False
+        self._watch: FolderWatch | None = None
+        self._wake_reader, self._wake_writer = socket.socketpair()
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT.
+
+        Raises:
+            StartError: an address cannot be bound, or the user not be changed to.
+        """
+        addresses = self._bind()
+        try:
+            _drop_privileges(self._settings, addresses, self._path)
+            self._listen_to_signals()
+            # Watching begins before reading, so that a change during the reading is seen.
+            self._watch = watch_folder(self._path)
+            self._selector.register(self._watch, selectors.EVENT_READ)
+            self._load()
+            for index in range(len(self._sockets)):
+                self._start_worker(index)
+            while not self._stopping:
+                self._turn()
+        finally:
+            self._stop()
+
+    def _bind(self) -> list[Address]:
+        try:
+            addresses = [parse_address(text) for text in self._settings.listen]
+            if not addresses:
+                raise StartError("no address to listen on: give --listen ADDRESS:PORT")
+            # Bound without SO_REUSEPORT first: with it, a second mx10 would silently take half of the questions of the first.
+            for address in addresses:
+                bind(address).close()
+            first = [bind(address, shared=True) for address in addresses]
+            addresses = [each.udp.getsockname()[:2] for each in first]
+            rest = [[bind(address, shared=True) for address in addresses] for _ in range(self._settings.workers - 1)]
+            self._sockets = [first, *rest]
+        except ListenError as error:
+            raise StartError(str(error)) from error
+        return addresses
+
+    def _listen_to_signals(self) -> None:
+        self._wake_reader.setblocking(False)
+        self._wake_writer.setblocking(False)
+        signal.set_wakeup_fd(self._wake_writer.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+            signal.signal(number, lambda *_: None)
+        self._selector.register(self._wake_reader, selectors.EVENT_READ)
+
+    def _load(self) -> None:
+        started = time.monotonic()
+        jobs = min(os.cpu_count() or 1, 8)
+        problems = self._folder.load(jobs=jobs, progress=_Progress())
+        _report(problems)
+        log.info("zones loaded", zones=len(self._folder.zones), seconds=round(time.monotonic() - started, 3))
+        if not self._folder.zones:
+            log.warning("no zone to serve yet", folder=str(self._path))
+
+    # -- one turn of the loop ------------------------------------------------------------------------------------------------------------------
+
+    def _turn(self) -> None:
+        now = time.monotonic()
+        due = min((at for at, _ in self._respawns), default=None)
+        timeout = None if due is None else max(0.0, due - now)
+        for key, events in self._selector.select(timeout):
+            if key.fileobj is self._wake_reader:
+                self._on_signals()
+            elif key.fileobj is self._watch:
+                self._reload(self._watch.changed())
+            else:
+                self._on_control(key.data, events)
+        now = time.monotonic()
+        for at, index in [each for each in self._respawns if each[0] <= now]:
+            self._respawns.remove((at, index))
+            self._start_worker(index)
+
+    def _on_signals(self) -> None:
+        numbers = set(self._wake_reader.recv(4096))
+        if numbers & {signal.SIGTERM, signal.SIGINT}:
+            self._stopping = True
+            return
+        if signal.SIGCHLD in numbers:
+            self._reap()
+        if signal.SIGHUP in numbers:
+            log.info("reading the folder again", folder=str(self._path))
+            self._reload(None)
+
+    def _reload(self, paths: set[Path] | None) -> None:
+        if paths is not None and not paths:
+            return
+        changes: Changes = self._folder.reload(paths)
+        _report(changes.problems)
+        for apex, packed in changes.changed.items():
+            log.info("zone removed" if packed is None else "zone loaded", zone=to_text(apex))
+            message = frame(apex, packed)
+            for worker in list(self._workers.values()):
+                self._tell(worker, message)
+
+    # -- workers -------------------------------------------------------------------------------------------------------------------------------
+
+    def _start_worker(self, index: int) -> None:
+        ours, theirs = socket.socketpair()
+        for end in (ours, theirs):
+            end.setblocking(False)
+        pid = os.fork()
+        if pid == 0:
+            self._become_worker(index, ours, theirs)
+        theirs.close()
+        worker = _Worker(index, pid, ours, time.monotonic())
+        self._workers[pid] = worker
+        self._selector.register(ours, selectors.EVENT_READ, worker)
+
+    def _become_worker(self, index: int, ours: socket.socket, theirs: socket.socket) -> None:
+        """The child's side of the fork: leave all that is the supervisor's, answer, and never return."""
+        status = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            self._selector.close()
+            for end in (ours, self._wake_reader, self._wake_writer, *(each.control for each in self._workers.values())):
+                end.close()
+            if self._watch is not None:
+                self._watch.close()
+            for number, sockets in enumerate(self._sockets):
+                for each in sockets if number != index else ():
+                    each.close()
+            run_worker(self._folder.zones, self._sockets[index], theirs, self._settings)
+            status = 0
+        except BaseException:
+            log.exception("worker failed", worker=index)
+        finally:
+            os._exit(status)
+
+    def _on_control(self, worker: _Worker, events: int) -> None:
+        if worker.pid not in self._workers:
+            return
+        if events & selectors.EVENT_READ:
+            with suppress(OSError):
+                if worker.control.recv(16).startswith(READY):
+                    self._on_ready(worker)
+        if events & selectors.EVENT_WRITE:
+            self._flush(worker)
+
+    def _on_ready(self, worker: _Worker) -> None:
+        worker.ready = True
+        log.info("worker ready", worker=worker.index, pid=worker.pid)
+        if sum(each.ready for each in self._workers.values()) == len(self._sockets):
+            where = ", ".join(format_address(each.udp.getsockname()[:2]) for each in self._sockets[0])
+            log.info("ready", listening=where, zones=len(self._folder.zones), workers=len(self._sockets))
+
+    def _tell(self, worker: _Worker, message: bytes) -> None:
+        worker.waiting.append(message)
+        worker.backlog += len(message)
+        if worker.backlog > _BACKLOG:
+            log.error("worker hangs; it is replaced", worker=worker.index, pid=worker.pid)
+            os.kill(worker.pid, signal.SIGKILL)
+            return
+        self._flush(worker)
+
+    def _flush(self, worker: _Worker) -> None:
+        waiting = worker.waiting
+        try:
+            while waiting:
+                sent = worker.control.send(waiting[0])
+                worker.backlog -= sent
+                if sent < len(waiting[0]):
+                    waiting[0] = waiting[0][sent:]
+                else:
+                    waiting.popleft()
+        except (BlockingIOError, InterruptedError):
+            pass
+        except OSError:
+            waiting.clear()  # it is dead; SIGCHLD is on its way, and its successor starts with the zones as they are
+            worker.backlog = 0
+        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if waiting else 0)
+        self._selector.modify(worker.control, wanted, worker)
+
+    def _reap(self) -> None:
+        """Note which workers ended, and start others in their place."""
+        for pid in list(self._workers):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if not ended:
+                continue
+            worker = self._workers.pop(pid)
+            self._selector.unregister(worker.control)
+            worker.control.close()
+            code = os.waitstatus_to_exitcode(status)
+            cause = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+            now = time.monotonic()
+            young = now - worker.started < _RESPAWN_SECONDS
+            log.error("worker died; another takes its place", worker=worker.index, pid=pid, cause=cause)
+            self._respawns.append((now + _RESPAWN_SECONDS if young else now, worker.index))
+
+    def _stop(self) -> None:
+        """End the workers, then close what is ours."""
+        for worker in self._workers.values():
+            # The end of the control stream is the order to stop; unlike a signal it cannot come before the worker listens for it.
+            with suppress(OSError):
+                worker.control.shutdown(socket.SHUT_WR)
+        deadline = time.monotonic() + _STOP_SECONDS
+        for worker in self._workers.values():
+            while os.waitpid(worker.pid, os.WNOHANG)[0] == 0:
+                if time.monotonic() > deadline:
+                    os.kill(worker.pid, signal.SIGKILL)
+                    os.waitpid(worker.pid, 0)
+                    break
+                # A closing worker says so by closing its end; waiting for that is waiting for the worker.
+                with suppress(OSError):
+                    worker.control.settimeout(0.05)
+                    worker.control.recv(16)
+            worker.control.close()
+        self._workers.clear()
+        signal.set_wakeup_fd(-1)
+        for sockets in self._sockets:
+            for each in sockets:
+                each.close()
+        if self._watch is not None:
+            self._watch.close()
+        self._selector.close()
+        self._wake_reader.close()
+        self._wake_writer.close()
+        log.info("stopped")
+
+
+class _Progress:
+    """Says now and then how far the loading is; a folder that is read in a moment says nothing."""
+
+    def __init__(self) -> None:
+        self._next = time.monotonic() + 1.0
+
+    def __call__(self, done: int, total: int) -> None:
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + 1.0
+            log.info("loading zones", files=done, of=total)
+
+
+def _report(problems: Sequence[Problem]) -> None:
+    for problem in problems:
+        (log.error if problem.severity == "error" else log.warning)(str(problem))
+
+
+def _drop_privileges(settings: NameserverSettings, addresses: Sequence[Address], folder: Path) -> None:
+    """Become an ordinary user, if we are root and are told to, or had to be root for a port below 1024.
+
+    Raises:
+        StartError: no such user or group, not allowed, or that user cannot read the folder.
+    """
+    name = settings.user
+    if os.geteuid() != 0:
+        if name and pwd.getpwuid(os.geteuid()).pw_name != name:
+            raise StartError(
+                f"cannot become user {name!r}: only root can; start as root, or as that user, or leave nameserver.user empty"
+            )
+        return
+    if not name:
+        if all(port >= 1024 for _, port in addresses):
+            log.warning("running as root; set nameserver.user to an ordinary user")
+            return
+        name = _UNPRIVILEGED
+    try:
+        user = pwd.getpwnam(name)
+        group = grp.getgrnam(settings.group).gr_gid if settings.group else user.pw_gid
+    except KeyError as error:
+        raise StartError(
+            f"nameserver.user or nameserver.group: {error.args[0]}; name one that exists on this machine"
+        ) from error
+    os.setgroups([])
+    os.setresgid(group, group, group)
+    os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise StartError(
+            f"user {name!r} cannot read {folder}: let it (chmod, chown), or set nameserver.user to one that can"
+        )
+    log.info("rights given up", user=name)

@@ -1,0 +1,87 @@
+"""The zones a nameserver answers for, by apex.
+
+A zone lives packed (a few hundred octets for a small one) until a question needs it; the opened ones are kept within a budget, the least recently used half
+forgotten at a time. So a hundred thousand zones cost what their data costs, and a big zone is opened once.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from mx10.dns.wirename import ancestors, parent
+from mx10.zones.zone import Zone
+
+OPEN_BUDGET: Final = 16 << 20
+"""Octets of packed zones that are kept open, in each of two generations. An opened zone takes about ten times its packed size."""
+
+
+class ZoneTable:
+    """Apex to zone; the longest matching apex answers.
+
+    Args:
+        packed: apex (folded wire name) to packed zone. The mapping is copied shallowly: the packed octets stay shared with whoever loaded them.
+    """
+
+    __slots__ = ("_old", "_packed", "_size", "_young")
+
+    def __init__(self, packed: Mapping[bytes, bytes] | None = None) -> None:
+        self._packed: dict[bytes, bytes] = dict(packed or {})
+        self._young: dict[bytes, Zone] = {}
+        self._old: dict[bytes, Zone] = {}
+        self._size = 0
+
+    def __len__(self) -> int:
+        return len(self._packed)
+
+    def __contains__(self, apex: bytes) -> bool:
+        return apex in self._packed
+
+    def __iter__(self) -> Iterable[bytes]:  # type: ignore[override]  # iterating yields apexes
+        return iter(self._packed)
+
+    def put(self, apex: bytes, packed: bytes) -> None:
+        """Add a zone or replace it."""
+        self._packed[apex] = packed
+        self._forget(apex)
+
+    def remove(self, apex: bytes) -> None:
+        """Take a zone away; one that is not there is no error."""
+        self._packed.pop(apex, None)
+        self._forget(apex)
+
+    def _forget(self, apex: bytes) -> None:
+        self._young.pop(apex, None)
+        self._old.pop(apex, None)
+
+    def apex_of(self, name: bytes) -> bytes | None:
+        """The apex of the zone a folded name belongs to: the longest that is the name or above it."""
+        packed = self._packed
+        for candidate in ancestors(name):
+            if candidate in packed:
+                return candidate
+        return None
+
+    def find(self, name: bytes) -> Zone | None:
+        """The zone that a folded name belongs to, opened."""
+        apex = self.apex_of(name)
+        return None if apex is None else self.open(apex)
+
+    def find_above(self, apex: bytes) -> Zone | None:
+        """The zone that holds the delegation of ``apex``, if we have it: the one that answers for its DS (RFC 4035 section 3.1.4.1)."""
+        return None if apex == b"\0" else self.find(parent(apex))
+
+    def open(self, apex: bytes) -> Zone:
+        """The zone of that apex.
+
+        Raises:
+            KeyError: there is none.
+        """
+        zone = self._young.get(apex)
+        if zone is not None:
+            return zone
+        packed = self._packed[apex]
+        zone = self._old.pop(apex, None) or Zone.unpack(packed)
+        if self._size + len(packed) > OPEN_BUDGET:
+            self._old, self._young, self._size = self._young, {}, 0
+        self._young[apex] = zone
+        self._size += len(packed)
+        return zone

@@ -1,0 +1,160 @@
+"""DNS over TCP (RFC 7766): many questions on one connection, answered in the order they came, within limits that no client can talk us out of.
+
+- At most ``tcp_connections`` in all; one more takes the place of the one idle for longest.
+- At most ``tcp_connections_per_client`` from one address; one more is closed at once.
+- A connection that sends no whole message for ``tcp_idle_seconds`` is closed, whether it is silent or sends an octet at a time.
+- A client that asks and does not read is not read from either, until it is idle too long and closed.
+"""
+
+import asyncio
+import socket
+from collections import Counter
+from typing import Final
+
+from mx10.config import NameserverSettings
+from mx10.nameserver.responder import Responder
+
+_HIGH_WATER: Final = 256 * 1024
+"""Octets of responses that may wait for one client; more, and no further question of it is read."""
+_SWEEP_SECONDS: Final = 0.5
+"""How often idle connections are looked for."""
+
+
+class Connections:
+    """The open connections of one worker, and the limits on them."""
+
+    def __init__(self, responder: Responder, settings: NameserverSettings) -> None:
+        self.responder = responder
+        self._settings = settings
+        # In the order of last activity: the first is the one idle for longest.
+        self._open: dict[Connection, float] = {}
+        self._clients: Counter[str] = Counter()
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def admit(self, connection: "Connection", client: str) -> bool:
+        """Whether a new connection may stay; makes room for it where that is possible."""
+        if self._clients[client] >= self._settings.tcp_connections_per_client:
+            return False
+        if len(self._open) >= self._settings.tcp_connections:
+            next(iter(self._open)).abort()
+        self._clients[client] += 1
+        self.touch(connection)
+        if self._sweeper is None:
+            self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep)
+        return True
+
+    def touch(self, connection: "Connection") -> None:
+        """Note that a connection sent a whole message."""
+        self._open.pop(connection, None)
+        self._open[connection] = asyncio.get_running_loop().time()
+
+    def forget(self, connection: "Connection", client: str) -> None:
+        """Note that a connection is gone."""
+        if self._open.pop(connection, None) is None:
+            return
+        self._clients[client] -= 1
+        if not self._clients[client]:
+            del self._clients[client]
+
+    def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        oldest = loop.time() - self._settings.tcp_idle_seconds
+        for connection, last in list(self._open.items()):
+            if last > oldest:
+                break
+            connection.abort()
+        self._sweeper = loop.call_later(_SWEEP_SECONDS, self._sweep) if self._open else None
+
+    def close(self) -> None:
+        """Close every connection."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
+        for connection in list(self._open):
+            connection.abort()
+
+
+class Connection(asyncio.Protocol):
+    """One client: length-prefixed messages in, length-prefixed messages out."""
+
+    __slots__ = ("_buffer", "_client", "_connections", "_stalled", "_transport")
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        self._buffer = bytearray()
+        self._client = ""
+        self._stalled = False
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._client = (transport.get_extra_info("peername") or ("",))[0]
+        transport.set_write_buffer_limits(high=_HIGH_WATER)
+        if not self._connections.admit(self, self._client):
+            transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connections.forget(self, self._client)
+        self._transport = None
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        self._answer_whole_messages()
+
+    def _answer_whole_messages(self) -> None:
+        buffer = self._buffer
+        responder = self._connections.responder
+        at = 0
+        responses = []
+        waiting = 0
+        while len(buffer) - at >= 2 and waiting < _HIGH_WATER:
+            end = at + 2 + (buffer[at] << 8 | buffer[at + 1])
+            if end > len(buffer):
+                break
+            response = responder.tcp(bytes(buffer[at + 2 : end]))
+            at = end
+            if response is None:
+                # Not a request: nothing sensible will follow on this stream.
+                self.abort()
+                return
+            responses += (len(response).to_bytes(2, "big"), response)
+            waiting += len(response)
+        del buffer[:at]
+        if not at or self._transport is None:
+            return
+        self._connections.touch(self)
+        self._transport.write(b"".join(responses))
+        if waiting >= _HIGH_WATER and not self._stalled:
+            # A long burst of questions: answer the rest in a later turn, so that other clients get theirs.
+            asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        if self._transport is not None and not self._stalled:
+            self._answer_whole_messages()
+
+    def pause_writing(self) -> None:
+        self._stalled = True
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._stalled = False
+        if self._transport is not None:
+            self._transport.resume_reading()
+            self._answer_whole_messages()
+
+    def abort(self) -> None:
+        """Close at once; what was not sent yet is lost."""
+        if self._transport is not None:
+            self._transport.abort()
+            self._connections.forget(self, self._client)
+
+
+async def listen_tcp(sock: socket.socket, connections: Connections) -> asyncio.Server:
+    """Accept connections on a bound socket."""
+    loop = asyncio.get_running_loop()
+    return await loop.create_server(lambda: Connection(connections), sock=sock, backlog=1024)

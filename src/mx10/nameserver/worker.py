@@ -1,0 +1,78 @@
+"""One worker: a process that answers on sockets of its own, over zones it was born with and is told changes of.
+
+It was forked by the supervisor, so the packed zones are shared memory until one changes. It opens no file, and ends when the supervisor's end of the control socket
+closes: no worker outlives its supervisor.
+"""
+
+import asyncio
+import gc
+import signal
+import socket
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from mx10.config import NameserverSettings
+from mx10.nameserver.control import READY, FrameReader
+from mx10.nameserver.listeners import Sockets, serve_on
+from mx10.nameserver.responder import Responder
+from mx10.nameserver.table import ZoneTable
+
+_COLLECT_SECONDS: Final = 10.0
+_CONTROL_READ: Final = 1 << 18
+
+
+def run_worker(
+    zones: Mapping[bytes, bytes], sockets: Sequence[Sockets], control: socket.socket, settings: NameserverSettings
+) -> None:
+    """Answer until told to stop (SIGTERM) or until the supervisor is gone.
+
+    Args:
+        zones: apex to packed zone.
+        sockets: this worker's own, bound and non-blocking.
+        control: its end of the control socket, non-blocking.
+    """
+    # Ctrl-C and SIGHUP reach the whole process group; only the supervisor acts on them.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # A full collection would walk every compiled answer and hold up questions for it; none of them is part of a cycle. So only what is
+    # young is looked at, now and then.
+    gc.freeze()
+    gc.disable()
+    with asyncio.Runner() as runner:
+        runner.run(_serve(Responder(ZoneTable(zones), settings), sockets, control, settings))
+
+
+async def _serve(
+    responder: Responder, sockets: Sequence[Sockets], control: socket.socket, settings: NameserverSettings
+) -> None:
+    loop = asyncio.get_running_loop()
+    done = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, done.set)
+    listeners = await serve_on(responder, sockets, settings)
+    frames = FrameReader()
+
+    def on_control() -> None:
+        try:
+            data = control.recv(_CONTROL_READ)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data = b""
+        if not data:
+            loop.remove_reader(control)
+            done.set()
+        for apex, packed in frames.feed(data):
+            if packed is None:
+                responder.remove_zone(apex)
+            else:
+                responder.put_zone(apex, packed)
+
+    def collect() -> None:
+        gc.collect(0)
+        loop.call_later(_COLLECT_SECONDS, collect)
+
+    loop.add_reader(control, on_control)
+    loop.call_later(_COLLECT_SECONDS, collect)
+    control.send(READY)
+    await done.wait()
+    listeners.close()
