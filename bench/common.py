@@ -254,7 +254,7 @@ def questions(zones: int, count: int, seed: int = 10, first: int = 0) -> list[tu
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What dnsperf saw: questions a second, counts, response codes in per cent, octets an answer, latency in seconds."""
+    """What dnsperf saw: questions a second, counts, response codes in per cent, octets an answer, latency in s."""
 
     rate: float
     completed: int

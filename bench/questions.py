@@ -38,7 +38,8 @@ def main() -> None:
         (here / "questions").write_text("".join(f"{name} {rrtype}\n" for name, rrtype in asked))
         perf = Dnsperf(here / "questions", edns=not args.plain)
         servers: list[Server] = []
-        for kind in (Mx10, Nsd, NsdMinimal, *AUTHORITATIVE[1:], Echo):
+        kinds: list[type[Server]] = [Mx10, Nsd, NsdMinimal, *AUTHORITATIVE[1:], Echo]
+        for kind in kinds:
             say(f"starting {kind.name}")
             servers.append(running.enter_context(kind(zones, core=common.SERVER_CORE)))
         compare([server for server in servers if not isinstance(server, Echo)], asked[:SAMPLE], args.plain)
@@ -57,7 +58,7 @@ def compare(servers: Sequence[Server], asked: Sequence[tuple[str, str]], plain: 
     wires = [question(name, rrtype, payload=None if plain else 1232) for name, rrtype in asked]
     seen: list[list[tuple[int, object]]] = []
     for server in servers:
-        found = []
+        found: list[tuple[int, object]] = []
         for wire, (name, rrtype) in zip(ask_many(server.address, server.port, wires), asked, strict=True):
             if wire is None:
                 raise PeerFailed(f"{server.name} did not answer {name} {rrtype}")

@@ -73,6 +73,23 @@ def rcode_and_aa(wire: bytes) -> tuple[int, bool]:
     return flags & 0xF, bool(flags & 0x0400)
 
 
+def serial_of(wire: bytes) -> int | None:
+    """The serial in an answer to a question for SOA without EDNS options; None if the answer has no record."""
+    if struct.unpack_from("!H", wire, 6)[0] == 0:
+        return None
+    at = _after_name(wire, _after_name(wire, 12) + 4) + 10
+    serial: int = struct.unpack_from("!I", wire, _after_name(wire, _after_name(wire, at)))[0]
+    return serial
+
+
+def _after_name(wire: bytes, at: int) -> int:
+    while wire[at]:
+        if wire[at] >= 0xC0:
+            return at + 2
+        at += wire[at] + 1
+    return at + 1
+
+
 def udp_socket(address: str, port: int) -> socket.socket:
     """A connected UDP socket with room for bursts of answers."""
     sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)

@@ -146,6 +146,17 @@ class Server(ABC):
             PeerFailed: it ended, or did not answer within the limit.
         """
         self.configure()
+        self.launch()
+        if wait:
+            try:
+                self.await_ready()
+            except BaseException:
+                self.stop()
+                raise
+        return self
+
+    def launch(self) -> None:
+        """Start the process, its configuration being written."""
         argv = self.command()
         if self.core is not None:
             argv = [find_program("taskset", "util-linux"), "-c", str(self.core), *argv]
@@ -161,13 +172,6 @@ class Server(ABC):
                 start_new_session=True,
                 env=self.environment(),
             )
-        if wait:
-            try:
-                self.await_ready()
-            except BaseException:
-                self.stop()
-                raise
-        return self
 
     def environment(self) -> dict[str, str]:
         """The environment of the server's processes."""

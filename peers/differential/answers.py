@@ -1,7 +1,7 @@
 """What a server said, in a form that can be compared: codes and flags, and each section as a set of records.
 
-Order of records, compression and the case of names are nobody's business (RFC 1035 section 2.3.3, RFC 4343); all else is compared, TTLs too.
-Messages are read by dnspython, not by our own codec, so that a fault there shows.
+Order of records, compression and the case of names are nobody's business (RFC 1035 section 2.3.3, RFC 4343); all else
+is compared, TTLs too. Messages are read by dnspython, not by our own codec, so that a fault there shows.
 """
 
 import struct
@@ -66,12 +66,16 @@ def understand(wire: bytes | None) -> Said:
         message = dns.message.from_wire(wire, one_rr_per_rrset=True)
     except (dns.exception.DNSException, struct.error, ValueError) as error:
         return Said(f"malformed: {error!r}", wire=wire)
-    sections = [frozenset(_record(rrset) for rrset in part) for part in (message.answer, message.authority, message.additional)]
+    answer, authority, additional = (
+        frozenset(_record(rrset) for rrset in part) for part in (message.answer, message.authority, message.additional)
+    )
     return Said(
         message.rcode().name,
         bool(message.flags & 0x0400),
         bool(message.flags & 0x0200),
-        *sections,
+        answer,
+        authority,
+        additional,
         edns=message.edns >= 0,
         flags=struct.unpack_from("!H", wire, 2)[0],
         wire=wire,
@@ -80,4 +84,6 @@ def understand(wire: bytes | None) -> Said:
 
 def _record(rrset: dns.rrset.RRset) -> Rec:
     data: dns.rdata.Rdata = rrset[0]
-    return Rec(rrset.name.canonicalize(), int(rrset.rdtype), int(rrset.ttl), data.to_digestable(), rrset.to_text()[:200])
+    return Rec(
+        rrset.name.canonicalize(), int(rrset.rdtype), int(rrset.ttl), data.to_digestable(), rrset.to_text()[:200]
+    )

@@ -1,4 +1,4 @@
-"""What to ask of the drawn zones: every name and its neighbours, every sort of type, and every way a question may be dressed."""
+"""What to ask of the drawn zones: every name and its neighbours, every sort of type, every way to dress a question."""
 
 import random
 from collections.abc import Iterator
@@ -8,10 +8,11 @@ import dns.name
 import dns.rdatatype
 
 from peers.asking import question
-from peers.differential.zones import OUTSIDE, Draft
+from peers.differential.zones import OUTSIDE, Draft, on_wire
 
 TYPES = (
-    "A", "A", "A", "MX", "MX", "MX", "TXT", "NS", "SOA", "AAAA", "CNAME", "DNAME", "SRV", "DS", "ANY", "PTR", "CAA", "HTTPS", "NAPTR",
+    "A", "A", "A", "MX", "MX", "MX", "TXT", "NS", "SOA", "AAAA", "CNAME", "DNAME", "SRV", "DS", "ANY", "PTR", "CAA",
+    "HTTPS", "NAPTR",
     "TYPE65280", "TYPE1234", "NSEC", "RRSIG", "DNSKEY", "RP", "URI", "LOC", "HINFO",
 )  # fmt: skip
 """Types to draw from; those that mail lives by more often."""
@@ -39,11 +40,11 @@ class Asked:
     @property
     def key(self) -> tuple[bytes, int]:
         """Folded name and type."""
-        return self.name.canonicalize().to_wire(), self.rrtype
+        return on_wire(self.name.canonicalize()), self.rrtype
 
 
 def draw_questions(drafts: list[Draft], count: int, seed: int) -> list[Asked]:
-    """``count`` questions about the zones: each name at least once if there is room for it, the rest drawn with replacement."""
+    """``count`` questions about the zones: each name once if there is room for it, then all over again."""
     chance = random.Random(seed)
     names = [name for draft in drafts for name in draft.names()]
     names += list(_neighbours(names, chance))
@@ -98,7 +99,7 @@ def dress(name: dns.name.Name, rrtype: int, chance: random.Random) -> Asked:
             edns_flags = 0x0008
             words.append("unknown edns flag")
     wire = question(
-        spelled.to_wire(), int(rrtype), flags=flags, payload=payload, do=do, options=options, edns_flags=edns_flags
+        on_wire(spelled), int(rrtype), flags=flags, payload=payload, do=do, options=options, edns_flags=edns_flags
     )
     return Asked(name, int(rrtype), 1, " ".join(words) or "plain", wire, payload)
 
@@ -113,9 +114,9 @@ def _other_case(name: dns.name.Name, chance: random.Random) -> dns.name.Name:
 
 
 def odd_questions(drafts: list[Draft]) -> list[Asked]:
-    """Questions outside the ordinary: opcodes, classes, query types that ask for an operation, EDNS versions, malformed packets."""
+    """Questions out of the ordinary: opcodes, classes, types that ask for an operation, versions, broken packets."""
     apex = dns.name.from_text(drafts[0].apex)
-    wire_name = apex.to_wire()
+    wire_name = on_wire(apex)
     odd: list[Asked] = []
 
     def put(dressed: str, wire: bytes, rrtype: int = 6, klass: int = 1, payload: int | None = None) -> None:
@@ -134,7 +135,15 @@ def odd_questions(drafts: list[Draft]) -> list[Asked]:
     for kind in (0, 41, 249, 250, 251, 252, 253, 254, 32768, 65535):
         put("meta type", question(wire_name, kind), kind)
         put("meta type edns", question(wire_name, kind, payload=1232), kind, payload=1232)
-    for code, value in ((3, b""), (8, b"\0\1\x18\0\xc0\0\2"), (10, b"12345678"), (11, b""), (12, b"\0" * 20), (15, b"\0\0"), (5, b"\1\2")):
+    for code, value in (
+        (3, b""),
+        (8, b"\0\1\x18\0\xc0\0\2"),
+        (10, b"12345678"),
+        (11, b""),
+        (12, b"\0" * 20),
+        (15, b"\0\0"),
+        (5, b"\1\2"),
+    ):
         wire = question(wire_name, "SOA", payload=1232, options=[(code, value)])
         put(f"edns option {code}", wire, payload=1232)
     put("Z bit", question(wire_name, "SOA", flags=0x0040))

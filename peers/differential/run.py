@@ -1,8 +1,8 @@
 """Puts the same questions to mx10 and its peers and weighs every difference.
 
-Two verdicts matter. *Unexplained*: mx10 and a peer differ in a field and no entry of ``explained.TABLE`` covers it. *Alone*: mx10 differs from all
-peers, who agree with each other; only an entry that says ``alone=True`` may cover that, because four against one is nearly
-always our fault.
+Two verdicts matter. *Unexplained*: mx10 and a peer differ in a field and no entry of ``explained.TABLE`` covers it.
+*Alone*: mx10 differs from all peers, who agree with each other; only an entry that says ``alone=True`` may cover
+that, because four against one is nearly always our fault.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from peers import AUTHORITATIVE, Mx10, NoAnswer, Server, ask_many, ask_tcp, zone
 from peers.differential.answers import FIELDS, Said, understand
 from peers.differential.explained import TABLE, Case, Explained
 from peers.differential.questions import Asked, draw_questions, odd_questions
-from peers.differential.zones import Draft, draw, write
+from peers.differential.zones import Draft, draw, on_wire, write
 
 TCP_QUESTIONS = 400
 """How many of the questions whose answers were cut off are asked again over TCP."""
@@ -43,7 +43,9 @@ class Outcome:
         return "\n\n".join(parts)
 
 
-def compare(seed: int, count: int, *, peers: Sequence[type[Server]] = AUTHORITATIVE, ours: type[Server] = Mx10) -> Outcome:
+def compare(
+    seed: int, count: int, *, peers: Sequence[type[Server]] = AUTHORITATIVE, ours: type[Server] = Mx10
+) -> Outcome:
     """Draw zones and questions from ``seed``, start all servers, ask all, compare.
 
     Raises:
@@ -111,12 +113,20 @@ def _weigh(
         for server, answer in zip(servers[1:], theirs, strict=True):
             outcome.compared += 1
             if getattr(answer, name) == mine or (name not in ("rcode", "tc") and (ours.tc or answer.tc)):
-                # What stands in an answer that was cut off is not to be used (RFC 2181 section 9), so it is not compared.
+                # What stands in an answer that was cut off is not to be used (RFC 2181 section 9): not compared.
                 continue
-            differing.append((server, answer, _explanation(Case(question, server.name, name, ours, answer, tcp, drafts))))
+            differing.append(
+                (server, answer, _explanation(Case(question, server.name, name, ours, answer, tcp, drafts)))
+            )
         others = {getattr(answer, name) for answer in theirs}
-        if len(differing) == len(theirs) > 1 and len(others) == 1 and not all(why and why.alone for *_, why in differing):
-            shown = "\n".join(f"{server.name} says {answer.show()}" for server, answer in zip(servers, answers, strict=True))
+        if (
+            len(differing) == len(theirs) > 1
+            and len(others) == 1
+            and not all(why and why.alone for *_, why in differing)
+        ):
+            shown = "\n".join(
+                f"{server.name} says {answer.show()}" for server, answer in zip(servers, answers, strict=True)
+            )
             outcome.alone.append(f"{name} of {question} {where}\n{shown}")
             continue
         for server, answer, why in differing:
@@ -150,6 +160,6 @@ def _invariants(outcome: Outcome, question: Asked, answer: Said) -> None:
     if answer.edns and question.payload is None:
         outcome.broken.append(f"{question}: EDNS in answer to a question without it (RFC 6891 section 7)")
     if wire[4:6] == b"\0\1":
-        end = 12 + len(question.name.to_wire()) + 4
+        end = 12 + len(on_wire(question.name)) + 4
         if wire[12:end] != question.wire[12:end]:
             outcome.broken.append(f"{question}: the question is not repeated octet for octet")

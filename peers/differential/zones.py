@@ -1,8 +1,8 @@
 """Zones drawn by a seed: every construction that answers may go wrong on, several times and in varying company.
 
-A zone is a ``Draft``; each ``_feature`` function below adds one construction under labels of its own, so that any of them can meet in one zone
-without being in each other's way. Every zone must be one that all servers load: what differs between them is answers, not
-what they think of master files.
+A zone is a ``Draft``; each ``_feature`` function below adds one construction under labels of its own, so that any of
+them can meet in one zone without being in each other's way. Every zone must be one that all servers load: what
+differs between them is answers, not what they think of master files.
 """
 
 import random
@@ -53,7 +53,9 @@ class Draft:
 
     def text(self) -> str:
         """The master file; the SOA record first."""
-        return "".join(f"{owner} {self._ttls[owner.lower(), rrtype]} IN {rrtype} {data}\n" for owner, rrtype, data in self.lines)
+        return "".join(
+            f"{owner} {self._ttls[owner.lower(), rrtype]} IN {rrtype} {data}\n" for owner, rrtype, data in self.lines
+        )
 
     def names(self) -> list[dns.name.Name]:
         """All owners and the curious names, absolute, each once."""
@@ -63,6 +65,11 @@ class Draft:
             name = dns.name.from_text(owner, origin)
             found[name] = name
         return list(found)
+
+
+def on_wire(name: dns.name.Name) -> bytes:
+    """An absolute name as octets (dnspython's own ``to_wire`` may return None, by its type)."""
+    return b"".join(bytes((len(label),)) + label for label in name.labels)
 
 
 def draw(seed: int) -> list[Draft]:
@@ -79,7 +86,12 @@ def write(drafts: list[Draft], folder: Path) -> None:
 
 def _zone(apex: str, chance: random.Random) -> Draft:
     draft = Draft(apex, chance)
-    draft.add("@", "SOA", f"ns1 host\\.master.{apex}. {chance.randrange(1, 1 << 32)} 7200 3600 1209600 {chance.choice((0, 30, 900, 7200))}")
+    minimum = chance.choice((0, 30, 900, 7200))
+    draft.add(
+        "@",
+        "SOA",
+        f"ns1 host\\.master.{apex}. {chance.randrange(1, 1 << 32)} 7200 3600 1209600 {minimum}",
+    )
     draft.add("@", "NS", *chance.sample(("ns1", "NS2", f"ns.{OUTSIDE}", "ns1.four.example."), chance.randrange(1, 4)))
     draft.add("ns1", "A", "192.0.2.1")
     draft.add("ns1", "AAAA", "2001:db8::1")
@@ -93,16 +105,31 @@ def _zone(apex: str, chance: random.Random) -> Draft:
 
 
 def _other(draft: Draft) -> str:
-    """A name, most often in another zone, where anything may be: a host, nothing, a CNAME, a wildcard, a delegation, a DNAME."""
+    """A name, most often in another zone: a host, nothing, a CNAME, a wildcard, a delegation, a DNAME, or below one."""
     zone = draft.chance.choice((*SERVED, OUTSIDE.rstrip("."), draft.apex))
     label = draft.chance.choice(
-        ("h0", "h1", "h0", "nothing", "c0", "c-far0", "x.wild", "y.wild-c", "cut0", "below.cut0", "x.dn0", "a.ent", "cut-ds", "@")
+        (
+            "h0",
+            "h1",
+            "h0",
+            "nothing",
+            "c0",
+            "c-far0",
+            "x.wild",
+            "y.wild-c",
+            "cut0",
+            "below.cut0",
+            "x.dn0",
+            "a.ent",
+            "cut-ds",
+            "@",
+        )
     )
     return f"{zone}." if label == "@" else f"{label}.{zone}."
 
 
 def _delegations_to_zones_here(draft: Draft) -> None:
-    """Parent and child on one server: a delegation where one belongs; between ``one.test`` and ``sub.one.test`` it is left out."""
+    """Parent and child on one server: a delegation where one belongs; from ``one.test`` to ``sub.one.test`` none is."""
     suffix = "." + draft.apex.lower()
     for zone in SERVED:
         label = zone.lower().removesuffix(suffix)
@@ -155,7 +182,18 @@ def _wildcards(draft: Draft) -> None:
     draft.add("*.wild-c", "CNAME", draft.chance.choice(("h0", _other(draft), "x.wild")))
     draft.add("*.below.ent2", "A", "203.0.113.4")
     draft.add("*.srv", "SRV", "1 2 3 x.wild")
-    draft.ask("x.wild", "x.y.wild", "*.wild", "x.*.wild", "host.wild", "x.host.wild", "ent.wild", "b.ent.wild", "wild", "X.WILD-c")
+    draft.ask(
+        "x.wild",
+        "x.y.wild",
+        "*.wild",
+        "x.*.wild",
+        "host.wild",
+        "x.host.wild",
+        "ent.wild",
+        "b.ent.wild",
+        "wild",
+        "X.WILD-c",
+    )
     draft.ask("a.b.wild-c", "*.wild-c", "x.below.ent2", "below.ent2", "ent2", "y.ent2", "q.srv", "*.below.ent2")
 
 
@@ -261,8 +299,26 @@ def _dnames(draft: Draft) -> None:
     draft.add("dn-c", "DNAME", "wild-c")
     draft.add("dn-nx", "DNAME", "nothing")
     draft.add("dn-long", "DNAME", ".".join(["l" * 60] * 3) + f".{draft.apex}.")
-    draft.ask("h0.dn0", "x.dn0", "target.dn1", "nothing.dn1", "x.target2.dn1", "www.dn-out", "a.dn-loop", "target.dn-two", "y.dn-c", "x.dn-nx")
-    draft.ask("a.b.dn-out", "*.dn1", f"{'m' * 60}.dn-long", f"{'m' * 10}.dn-long", f"{'m' * 60}.{'m' * 60}.dn-long", "TARGET.DN1")
+    draft.ask(
+        "h0.dn0",
+        "x.dn0",
+        "target.dn1",
+        "nothing.dn1",
+        "x.target2.dn1",
+        "www.dn-out",
+        "a.dn-loop",
+        "target.dn-two",
+        "y.dn-c",
+        "x.dn-nx",
+    )
+    draft.ask(
+        "a.b.dn-out",
+        "*.dn1",
+        f"{'m' * 60}.dn-long",
+        f"{'m' * 10}.dn-long",
+        f"{'m' * 60}.{'m' * 60}.dn-long",
+        "TARGET.DN1",
+    )
 
 
 def _texts(draft: Draft) -> None:
@@ -294,7 +350,7 @@ def _rare_types(draft: Draft) -> None:
 
 
 def _odd_names(draft: Draft) -> None:
-    room = 255 - len(dns.name.from_text(draft.apex).to_wire())
+    room = 255 - len(on_wire(dns.name.from_text(draft.apex)))
     labels = []
     while room > 0:
         length = min(63, room - 1)
