@@ -1,0 +1,251 @@
+"""Every setting of mx10: its key, type, default, limits and meaning. One class a section of ``mx10.toml``.
+
+The text under a field is what ``docs/configuration.md`` prints for it: it names the unit, and the RFC where a value comes from one. Limits stand
+in the type: ``Annotated[int, Range(1, 64)]``. Nothing here may import pydantic: it costs more time than a whole ``mx10 route`` takes.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler
+    from pydantic_core import CoreSchema
+
+
+class Rule:
+    """A limit on a setting's value, in its type: ``Annotated[int, RULE]``."""
+
+    __slots__ = ()
+
+    def check(self, value: Any) -> None:
+        """Raise a ValueError that says what a good value looks like, unless this is one."""
+        raise NotImplementedError
+
+    def __get_pydantic_core_schema__(self, source: object, handler: "GetCoreSchemaHandler") -> "CoreSchema":
+        """How pydantic asks a type's annotation for its rule."""
+        from pydantic_core.core_schema import no_info_after_validator_function
+
+        def checked(value: object) -> object:
+            self.check(value)
+            return value
+
+        return no_info_after_validator_function(checked, handler(source))
+
+
+@dataclass(frozen=True, slots=True)
+class Range(Rule):
+    """A number from ``low`` to ``high``, both included."""
+
+    low: float
+    high: float
+
+    def check(self, value: float) -> None:
+        # Written so that a NaN fails too.
+        if not self.low <= value <= self.high:
+            raise ValueError(f"should be from {self.low} to {self.high}")
+
+
+@dataclass(frozen=True, slots=True)
+class Form(Rule):
+    """A text of a certain form; ``test`` raises the ValueError."""
+
+    test: Callable[[str], None]
+
+    def check(self, value: str) -> None:
+        self.test(value)
+
+
+def _address_and_port(text: str) -> None:
+    """``192.0.2.1``, ``192.0.2.1:53``, ``2001:db8::1`` or ``[2001:db8::1]:53``."""
+    from ipaddress import ip_address
+
+    host, port = text, "53"
+    if text.startswith("["):
+        host, _, rest = text[1:].partition("]")
+        port = rest[1:] if rest.startswith(":") else rest or port
+    elif text.count(":") == 1:
+        host, _, port = text.partition(":")
+    try:
+        ip_address(host)
+    except ValueError:
+        host = ""
+    if not (host and port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 0xFFFF):
+        raise ValueError("should be an IP address and a port, as in 192.0.2.1:53 or [2001:db8::1]:53")
+
+
+def _address(text: str) -> None:
+    from ipaddress import ip_address
+
+    try:
+        ip_address(text)
+    except ValueError:
+        raise ValueError("should be an IP address, as in 192.0.2.1") from None
+
+
+def _network(text: str) -> None:
+    from ipaddress import ip_network
+
+    try:
+        ip_network(text)
+    except ValueError as error:
+        raise ValueError(f"should be a network, as in 192.0.2.0/24 or 2001:db8::/32 ({error})") from None
+
+
+AddressAndPort = Annotated[str, Form(_address_and_port)]
+Address = Annotated[str, Form(_address)]
+Network = Annotated[str, Form(_network)]
+
+
+@dataclass(frozen=True, slots=True)
+class NameserverSettings:
+    """The authoritative nameserver, ``mx10 serve``."""
+
+    listen: tuple[AddressAndPort, ...] = ("127.0.0.1:5353",)
+    """Addresses to answer at, over UDP and TCP. A port below 1024 is bound before the rights of `user` are taken on."""
+
+    zone_dir: Path | None = None
+    """Folder of master files, one a zone. A relative one is meant from the folder of the configuration file."""
+
+    workers: Annotated[int, Range(1, 256)] = 1
+    """Processes that answer; the kernel shares the questions out among them. One for each core is the most that helps."""
+
+    answer_cache_mb: Annotated[int, Range(1, 65536)] = 64
+    """Memory for compiled answers, in MiB, in each worker."""
+
+    edns_payload: Annotated[int, Range(512, 4096)] = 1232
+    """Largest answer over UDP, in octets, for clients that take as much (RFC 6891 section 6.2.3; 1232 passes everywhere unfragmented)."""
+
+    tcp_connections: Annotated[int, Range(1, 1_000_000)] = 1000
+    """Open TCP connections in each worker; one more closes the one idle for longest (RFC 7766 section 6.2)."""
+
+    tcp_connections_per_client: Annotated[int, Range(1, 1_000_000)] = 100
+    """Open TCP connections from one address in each worker; one more is closed at once."""
+
+    tcp_idle_seconds: Annotated[float, Range(0.1, 3600)] = 10.0
+    """Seconds after which a connection is closed that brought no whole question in that time (RFC 7766 section 6.2.3)."""
+
+    nsid: str = ""
+    """What to answer to those who ask for this server's identifier: NSID (RFC 5001), id.server and hostname.bind. Empty: nothing."""
+
+    version: str = ""
+    """What to answer to version.bind and version.server. Empty: nothing."""
+
+    user: str = ""
+    """User whose rights to take on once the ports are bound, when started as root. Empty: stay."""
+
+    group: str = ""
+    """Group to take on with `user`. Empty: the user's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneSettings:
+    """Limits on master files, so that none can take all memory or time."""
+
+    max_file_mb: Annotated[int, Range(1, 65536)] = 256
+    """Largest master file that is read, in MiB."""
+
+    max_line_bytes: Annotated[int, Range(1024, 1 << 30)] = 1 << 20
+    """Longest entry (a line, or several within parentheses), in octets."""
+
+    max_includes: Annotated[int, Range(0, 10_000)] = 100
+    """Files that one zone may take in with $INCLUDE, those of included files among them."""
+
+    max_generate: Annotated[int, Range(0, 1 << 24)] = 65536
+    """Records that one $GENERATE may make."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResolverSettings:
+    """Looking up: whom to ask and for how long."""
+
+    servers: tuple[AddressAndPort, ...] = ()
+    """Nameservers to ask, in order. Empty: those of the system (/etc/resolv.conf)."""
+
+    port: Annotated[int, Range(1, 65535)] = 53
+    """Port to ask at where a server's address names none."""
+
+    timeout_seconds: Annotated[float, Range(0.05, 60)] = 3.0
+    """Seconds to wait for one answer before the next server is asked."""
+
+    attempts: Annotated[int, Range(1, 10)] = 2
+    """How often each server is asked."""
+
+    edns_payload: Annotated[int, Range(512, 4096)] = 1232
+    """Largest answer over UDP to ask for, in octets (RFC 6891 section 6.2.3)."""
+
+    cache_entries: Annotated[int, Range(0, 10_000_000)] = 10_000
+    """Answers to remember, present and absent (RFC 2308), within one run."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingSettings:
+    """Choosing the hosts that get the mail."""
+
+    public_networks: tuple[Network, ...] = ()
+    """Networks to take for public although they are reserved, for a lab or a test network."""
+
+    cname_limit: Annotated[int, Range(1, 64)] = 8
+    """CNAME records to follow from one name."""
+
+    exchanger_limit: Annotated[int, Range(1, 1000)] = 100
+    """Exchangers of one domain to consider; the others are left out, and a note says so (RFC 5321 section 5.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """The log, on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least weighty events to log."""
+
+    format: Literal["auto", "human", "json"] = "auto"
+    """`human`: for reading; `json`: one object a line; `auto`: human on a terminal, JSON otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabSettings:
+    """The internet in a box, ``mx10 lab up``."""
+
+    address: Address = "127.53.0.53"
+    """Loopback address of the lab's forwarding nameserver, the one clients ask."""
+
+    port: Annotated[int, Range(1, 65535)] = 5300
+    """Port of every nameserver in the lab."""
+
+    zone_dir: Path | None = None
+    """Folder of the lab's zones. Unset: those that come with mx10."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The whole configuration; every field is a section of ``mx10.toml``."""
+
+    nameserver: NameserverSettings = field(default_factory=NameserverSettings)
+    zones: ZoneSettings = field(default_factory=ZoneSettings)
+    resolver: ResolverSettings = field(default_factory=ResolverSettings)
+    routing: RoutingSettings = field(default_factory=RoutingSettings)
+    log: LogSettings = field(default_factory=LogSettings)
+    lab: LabSettings = field(default_factory=LabSettings)
+
+
+SECTIONS: Final[dict[str, type]] = {
+    "nameserver": NameserverSettings,
+    "zones": ZoneSettings,
+    "resolver": ResolverSettings,
+    "routing": RoutingSettings,
+    "log": LogSettings,
+    "lab": LabSettings,
+}
+"""Section to the class of its settings, in the order in which they are shown."""
+
+
+def keys() -> dict[str, object]:
+    """Every key, ``section.name``, with its default."""
+    found: dict[str, object] = {}
+    for section, kind in SECTIONS.items():
+        default = kind()
+        for name in kind.__dataclass_fields__:  # type: ignore[attr-defined]  # SECTIONS holds dataclasses only
+            found[f"{section}.{name}"] = getattr(default, name)
+    return found
