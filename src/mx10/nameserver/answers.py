@@ -1,7 +1,8 @@
-"""From a question to an answer over the zones we serve: the algorithm of RFC 1034 section 4.3.2, as later RFCs completed it.
+"""From a question to an answer over the zones we serve: the algorithm of RFC 1034 section 4.3.2, as later RFCs
+completed it.
 
-Wildcards by RFC 4592, DNAME by RFC 6672, negative answers by RFC 2308, ANY by RFC 8482, glue by RFC 9471. No packet is read or written here: a ``Reply`` says
-which record sets stand in which section, and ``compiled`` writes them down.
+Wildcards by RFC 4592, DNAME by RFC 6672, negative answers by RFC 2308, ANY by RFC 8482, glue by RFC 9471. No packet is
+read or written here: a ``Reply`` says which record sets stand in which section, and ``compiled`` writes them down.
 """
 
 from dataclasses import dataclass, field
@@ -32,8 +33,9 @@ class Reply:
     """An answer before it is bytes.
 
     ``dnssec`` and ``whole_any`` are how it was asked for: see ``answer``.
-    ``required`` are additional records without which the answer is of no use (glue: RFC 9471); ``extra`` may be left out for want of room. ``apexes`` are
-    the zones the answer was made from: when one of them changes, it is stale. ``b""`` among them says that it also depends on a zone we do not have.
+    ``required`` are additional records without which the answer is of no use (glue: RFC 9471); ``extra`` may be left
+    out for want of room. ``apexes`` are the zones the answer was made from: when one of them changes, it is stale.
+    ``b""`` among them says that it also depends on a zone we do not have.
     """
 
     dnssec: bool = False
@@ -54,7 +56,8 @@ def answer(
 
     Args:
         dnssec: the client set the DO bit, and gets the DS sets of delegations (RFC 4035 section 3.1.4).
-        whole_any: give every record set to an ANY question; without it, one is chosen (RFC 8482 section 4.1), which keeps answers over UDP small.
+        whole_any: give every record set to an ANY question; without it, one is chosen (RFC 8482 section 4.1), which
+            keeps answers over UDP small.
 
     Returns:
         None where no zone of ours holds the name: the question is to be refused.
@@ -84,7 +87,8 @@ def answer(
 def _zone_for(table: ZoneTable, name: bytes, rrtype: int) -> Zone | None:
     zone = table.find(name)
     if rrtype == rr.DS and zone is not None and zone.apex == name:
-        # A DS set belongs to the upper side of a cut. Where we do not have that side, the lower one says that it has no such data.
+        # A DS set belongs to the upper side of a cut. Where we do not have that side, the lower one says that it has no
+        # such data.
         return table.find_above(name) or zone
     return zone
 
@@ -161,20 +165,23 @@ def _follow_dname(owner: bytes, dname: RRset, name: bytes, rrtype: int, reply: R
 
 def _refer(zone: Zone, cut: bytes, node: Node, reply: Reply) -> None:
     """Point to the nameservers of a delegated zone, with the addresses that lie in our data."""
-    # What stands in the answer already was ours, and the AA bit speaks of its first owner name (RFC 1034 section 6.2.7).
+    # What stands in the answer already was ours, and the AA bit speaks of its first owner name (RFC 1034 section
+    # 6.2.7).
     reply.authoritative = bool(reply.answer)
     reply.authority.append((cut, rr.NS, node[rr.NS]))
-    if reply.dnssec and rr.DS in node:
+    # In a zone that is not signed nobody can believe the DS set; other servers leave it out too (RFC 4035 section 3.1).
+    if reply.dnssec and rr.DS in node and rr.DNSKEY in zone.nodes[zone.apex]:
         reply.authority.append((cut, rr.DS, node[rr.DS]))
     for target in node[rr.NS][1]:
         host = target.lower()
-        # Without the address of a server inside the delegated zone nobody can reach it; one beside it saves a question only.
+        # Without the address of a server inside the delegated zone nobody can reach it; one beside it saves a question
+        # only.
         section = reply.required if is_under(host, cut) else reply.extra
         _add_host(target, zone.nodes.get(host), section)
 
 
 def _add_addresses(zone: Zone, rrtype: int, rrset: RRset, reply: Reply) -> None:
-    """The addresses of the hosts that records name, where this zone is the authority for them (RFC 1035 section 3.3)."""
+    """The addresses of the hosts that records name, where this zone is their authority (RFC 1035 section 3.3)."""
     at = _TARGET_AT[rrtype]
     done = set()
     for rdata in rrset[1]:
