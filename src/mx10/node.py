@@ -4,6 +4,7 @@ Today that is the nameserver; the relay, the monitor and the console will stand 
 """
 
 from mx10.config import Config
+from mx10.logs import configure
 from mx10.nameserver.supervisor import Supervisor
 
 
@@ -13,4 +14,5 @@ def serve(config: Config) -> None:
     Raises:
         mx10.nameserver.supervisor.StartError: a service cannot start.
     """
+    configure(config.log.level, config.log.format)
     Supervisor(config.nameserver, config.zones).run()

@@ -20,7 +20,8 @@ class Loaded:
     """A configuration and where it came from.
 
     Attributes:
-        origins: every key, ``section.name``, to ``default``, ``file:line``, the environment variable, or the option of the command line.
+        origins: every key, ``section.name``, to ``default``, ``file:line``, the environment variable, or the option
+            of the command line.
         file: the file that was read.
     """
 
@@ -45,7 +46,9 @@ class Loaded:
 
 
 def find_file(path: Path | None, environ: Mapping[str, str]) -> Path | None:
-    """The file to read: the one named on the command line, else by MX10_CONFIG, else the first of the usual places that exists."""
+    """The file to read: the one named on the command line, else by MX10_CONFIG, else the first of the usual places
+    that exists.
+    """
     if path is not None:
         return path
     if named := environ.get(FILE_VARIABLE):
@@ -88,4 +91,14 @@ def load(path: Path | None, environ: Mapping[str, str], overrides: Mapping[str, 
     return loaded.override(overrides, "command line") if overrides else loaded
 
 
-__all__ = ["DEFAULT", "FILE_VARIABLE", "PLACES", "PREFIX", "ConfigError", "ConfigProblem", "Loaded", "find_file", "load"]
+__all__ = [
+    "DEFAULT",
+    "FILE_VARIABLE",
+    "PLACES",
+    "PREFIX",
+    "ConfigError",
+    "ConfigProblem",
+    "Loaded",
+    "find_file",
+    "load",
+]

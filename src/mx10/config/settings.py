@@ -1,7 +1,8 @@
 """Every setting of mx10: its key, type, default, limits and meaning. One class a section of ``mx10.toml``.
 
-The text under a field is what ``docs/configuration.md`` prints for it: it names the unit, and the RFC where a value comes from one. Limits stand
-in the type: ``Annotated[int, Range(1, 64)]``. Nothing here may import pydantic: it costs more time than a whole ``mx10 route`` takes.
+The text under a field is what ``docs/configuration.md`` prints for it: it names the unit, and the RFC where a value
+comes from one. Limits stand in the type: ``Annotated[int, Range(1, 64)]``. Nothing here may import pydantic: it costs
+more time than a whole ``mx10 route`` takes.
 """
 
 from collections.abc import Callable
@@ -109,13 +110,17 @@ class NameserverSettings:
     """Folder of master files, one a zone. A relative one is meant from the folder of the configuration file."""
 
     workers: Annotated[int, Range(1, 256)] = 1
-    """Processes that answer; the kernel shares the questions out among them. One for each core is the most that helps."""
+    """Processes that answer; the kernel shares the questions out among them. One for each core is the most that
+    helps.
+    """
 
     answer_cache_mb: Annotated[int, Range(1, 65536)] = 64
     """Memory for compiled answers, in MiB, in each worker."""
 
     edns_payload: Annotated[int, Range(512, 4096)] = 1232
-    """Largest answer over UDP, in octets, for clients that take as much (RFC 6891 section 6.2.3; 1232 passes everywhere unfragmented)."""
+    """Largest answer over UDP, in octets, for clients that take as much (RFC 6891 section 6.2.3; 1232 passes
+    everywhere unfragmented).
+    """
 
     tcp_connections: Annotated[int, Range(1, 1_000_000)] = 1000
     """Open TCP connections in each worker; one more closes the one idle for longest (RFC 7766 section 6.2)."""
@@ -124,10 +129,14 @@ class NameserverSettings:
     """Open TCP connections from one address in each worker; one more is closed at once."""
 
     tcp_idle_seconds: Annotated[float, Range(0.1, 3600)] = 10.0
-    """Seconds after which a connection is closed that brought no whole question in that time (RFC 7766 section 6.2.3)."""
+    """Seconds after which a connection is closed that brought no whole question in that time (RFC 7766 section
+    6.2.3).
+    """
 
     nsid: str = ""
-    """What to answer to those who ask for this server's identifier: NSID (RFC 5001), id.server and hostname.bind. Empty: nothing."""
+    """What to answer to those who ask for this server's identifier: NSID (RFC 5001), id.server and hostname.bind.
+    Empty: nothing.
+    """
 
     version: str = ""
     """What to answer to version.bind and version.server. Empty: nothing."""
@@ -152,8 +161,17 @@ class ZoneSettings:
     max_includes: Annotated[int, Range(0, 10_000)] = 100
     """Files that one zone may take in with $INCLUDE, those of included files among them."""
 
+    max_include_depth: Annotated[int, Range(0, 100)] = 10
+    """How deep included files may include others."""
+
     max_generate: Annotated[int, Range(0, 1 << 24)] = 65536
     """Records that one $GENERATE may make."""
+
+    max_records: Annotated[int, Range(1, 1 << 30)] = 1_000_000
+    """Records of one zone. A million of them takes about 1 GB of memory while they are read."""
+
+    max_problems: Annotated[int, Range(1, 1_000_000)] = 20
+    """Errors, and warnings, told of one zone; after so many errors the rest of its file is not read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +209,12 @@ class RoutingSettings:
 
     exchanger_limit: Annotated[int, Range(1, 1000)] = 100
     """Exchangers of one domain to consider; the others are left out, and a note says so (RFC 5321 section 5.1)."""
+
+    address_limit: Annotated[int, Range(2, 1000)] = 32
+    """Addresses of one exchanger to try; RFC 5321 section 5.1 lets a sender set a limit, and asks for two at least."""
+
+    questions_at_once: Annotated[int, Range(1, 10_000)] = 64
+    """DNS questions to have open at one time."""
 
 
 @dataclass(frozen=True, slots=True)

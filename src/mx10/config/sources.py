@@ -12,11 +12,16 @@ from typing import Any, Final
 from mx10.config.errors import ConfigError, ConfigProblem
 
 MAX_OCTETS: Final = 256 * 1024
-"""Largest configuration file. tomllib's time grows with the length of one value times its depth; this bounds it to seconds at worst."""
+"""Largest configuration file. tomllib's time grows with the length of one value times its depth; this bounds it to
+seconds at worst.
+"""
 _MAX_STATEMENT: Final = 200
-"""Lines of one statement up to which the places of keys are told; finding its end takes time with the square of them."""
+"""Lines of one statement up to which the places of keys are told; finding its end takes time with the square of them.
+"""
 
-_PLACE: Final = re.compile(r"^(?P<what>.*) \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)$", re.DOTALL)
+_PLACE: Final = re.compile(
+    r"^(?P<what>.*) \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)$", re.DOTALL
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +49,8 @@ def read_document(path: Path) -> Document:
     """Read a TOML file.
 
     Raises:
-        ConfigError: it cannot be read, is too large, or is not TOML in UTF-8; with line and column where they are known.
+        ConfigError: it cannot be read, is too large, or is not TOML in UTF-8; with line and column where they are
+            known.
     """
     octets = _read(path)
     try:
@@ -100,8 +106,9 @@ def _place(path: Path, text: str, message: str) -> tuple[str, str]:
 def statement_lines(text: str) -> dict[tuple[str, ...], int]:
     """Where the keys and tables of a valid TOML text stand: path to line.
 
-    tomllib does not tell. But a statement ends with its line unless a bracket or a string is open, and then it is not valid TOML by itself. So
-    the shortest run of lines that tomllib takes is one statement, and what it takes it for is its path.
+    tomllib does not tell. But a statement ends with its line unless a bracket or a string is open, and then it is not
+    valid TOML by itself. So the shortest run of lines that tomllib takes is one statement, and what it takes it for
+    is its path.
     """
     found: dict[tuple[str, ...], int] = {}
     table: tuple[str, ...] = ()

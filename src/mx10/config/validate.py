@@ -1,7 +1,8 @@
-"""Checking what a file and the environment say against the settings there are. pydantic-settings does it, and nothing else imports it.
+"""Checking what a file and the environment say against the settings there are. pydantic-settings does it, and nothing
+else imports it.
 
-It was chosen for its field: types, limits and environment variables from the same annotations. What it does not know is added here: where a
-value stands in the file, and which key was probably meant.
+It was chosen for its field: types, limits and environment variables from the same annotations. What it does not know
+is added here: where a value stands in the file, and which key was probably meant.
 """
 
 import json
@@ -134,7 +135,9 @@ def _unknown_keys(document: Document) -> Iterator[ConfigProblem]:
             for name in table:
                 key = f"{section}.{name}"
                 if key not in known:
-                    yield ConfigProblem(document.where((section, name)), key, "no such key", _nearest_key(section, name))
+                    yield ConfigProblem(
+                        document.where((section, name)), key, "no such key", _nearest_key(section, name)
+                    )
 
 
 def _unknown_section(word: str, value: object) -> tuple[str, str]:
@@ -165,10 +168,13 @@ def _key_of(variable: str) -> str:
 def _unknown_variables(variables: Mapping[str, str]) -> Iterator[ConfigProblem]:
     names = {PREFIX + key.upper().replace(".", "__"): key for key in keys()}
     for variable in variables:
-        # Exactly as documented: mx10_… in lower case does not start with the prefix, and MX10_Log__level would not be seen as one key.
+        # Exactly as documented: mx10_… in lower case does not start with the prefix, and MX10_Log__level would not be
+        # seen as one key.
         if variable not in names:
             meant = nearest(variable.upper(), [*names, FILE_VARIABLE])
-            mend = f"did you mean {meant}?" if meant else "`mx10 config show` lists all keys; MX10_SECTION__KEY sets one"
+            mend = (
+                f"did you mean {meant}?" if meant else "`mx10 config show` lists all keys; MX10_SECTION__KEY sets one"
+            )
             yield ConfigProblem(_printable(variable).strip(chr(34)), "", "no such setting", mend)
 
 

@@ -1,0 +1,202 @@
+"""The command line: one file a verb; this one finds the verb, reads the global options, and turns errors into words
+and exit codes.
+
+A verb is a module with ``SUMMARY``, ``configure(parser)`` and ``run(args, context)``; it is imported when it is used,
+and imports what it needs when it runs, so that every command starts quickly. No rule of mail or DNS lives in this
+package.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from mx10 import __version__
+
+if TYPE_CHECKING:
+    from mx10.cli.context import Context
+
+VERBS: Final = {
+    "serve": "mx10.cli.serve",
+    "lookup": "mx10.cli.lookup",
+    "route": "mx10.cli.route",
+    "lab": "mx10.cli.lab",
+    "config": "mx10.cli.config",
+}
+"""Verb to its module, in the order of ``mx10 --help``."""
+
+ASKING: Final = frozenset({"lookup", "route"})
+"""Verbs that ask nameservers: with ``--lab`` these need the lab to be running."""
+
+OK: Final = 0
+ABSENT: Final = 1
+USAGE: Final = 2
+NO_ANSWER: Final = 3
+INTERRUPTED: Final = 130
+PIPE_CLOSED: Final = 141
+
+GLOBAL_OPTIONS: Final = (
+    ("--config FILE", "read this file instead of mx10.toml"),
+    ("--lab", "ask the lab (`mx10 lab up`) instead of the internet"),
+    ("--no-color", "no colours; neither are there any with NO_COLOR set, or where no terminal is"),
+)
+
+EXIT_CODES: Final = """\
+exit codes:
+  0    done; there is an answer
+  1    done; there is no such data, name or route, or a check found an error
+  2    the command, the configuration or a name is wrong, or a service could not start
+  3    no server answered: try again later
+  130  interrupted with Ctrl-C
+  141  the program reading the output stopped reading it"""
+
+
+class UsageError(Exception):
+    """A command line that means nothing; the message says what and the mend."""
+
+
+class GlobalOptions:
+    """The options that may stand before or after the verb."""
+
+    __slots__ = ("color", "config", "lab")
+
+    def __init__(self) -> None:
+        self.config: str | None = None
+        self.lab = False
+        self.color = True
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: the arguments without the program's name; the process's own by default.
+
+    Returns:
+        The exit code, see ``EXIT_CODES``.
+    """
+    try:
+        code = _run(list(sys.argv[1:] if argv is None else argv))
+        # Here rather than at exit, where a reader who is gone would be a message.
+        sys.stdout.flush()
+    except UsageError as error:
+        print(f"mx10: {error}", file=sys.stderr)
+        return USAGE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # What is still buffered has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
+    return code
+
+
+def _run(argv: list[str]) -> int:
+    for stream in (sys.stdout, sys.stderr):
+        # Names from the DNS and arguments may hold what the terminal's encoding cannot show.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    options, rest = split_options(argv)
+    if not rest or rest[0] in ("--help", "-h", "help"):
+        if len(rest) > 1 and rest[0] == "help":
+            return _verb(rest[1], ["--help"], options)
+        print(_help())
+        return OK if rest else USAGE
+    if rest[0] in ("--version", "-V", "version"):
+        print(f"mx10 {__version__}")
+        return OK
+    if rest[0].startswith("-"):
+        raise UsageError(f"no such option: {rest[0]}; `mx10 --help` lists all")
+    return _verb(rest[0], rest[1:], options)
+
+
+def split_options(argv: Sequence[str]) -> tuple[GlobalOptions, list[str]]:
+    """The global options, wherever they stand before a ``--``, and all other arguments.
+
+    Raises:
+        UsageError: ``--config`` without a file.
+    """
+    options = GlobalOptions()
+    rest: list[str] = []
+    arguments = iter(argv)
+    for argument in arguments:
+        if argument == "--":
+            rest += ["--", *arguments]
+        elif argument == "--lab":
+            options.lab = True
+        elif argument in ("--no-color", "--no-colour"):
+            options.color = False
+        elif argument == "--config" or argument.startswith("--config="):
+            options.config = argument[9:] if "=" in argument else next(arguments, "")
+            if not options.config:
+                raise UsageError("--config needs a file, as in --config mx10.toml")
+        else:
+            rest.append(argument)
+    return options, rest
+
+
+def _verb(name: str, argv: list[str], options: GlobalOptions) -> int:
+    if name not in VERBS:
+        from mx10.config.errors import nearest
+
+        meant = nearest(name, VERBS)
+        raise UsageError(f"no such verb: {name}; " + (f"did you mean {meant}?" if meant else "`mx10 --help` lists all"))
+    from importlib import import_module
+
+    from mx10.cli.arguments import Parser
+
+    module = import_module(VERBS[name])
+    parser = Parser(prog=f"mx10 {name}", description=f"{module.SUMMARY[:1].upper()}{module.SUMMARY[1:]}.")
+    module.configure(parser)
+    args = parser.parse(argv)
+    code: int = module.run(args, _context(name, options))
+    return code
+
+
+def _context(verb: str, options: GlobalOptions) -> "Context":
+    from pathlib import Path
+
+    from mx10.cli.context import Context
+    from mx10.cli.lab_target import LAB_NETWORKS, require_lab
+    from mx10.cli.text import Style
+    from mx10.config import ConfigError, load
+
+    try:
+        loaded = load(Path(options.config) if options.config else None, os.environ)
+    except ConfigError as error:
+        _stop(*str(error).split("\n"))
+    if options.lab:
+        lab = loaded.config.lab
+        values = {"resolver.servers": (f"{lab.address}:{lab.port}",), "routing.public_networks": LAB_NETWORKS}
+        loaded = loaded.override(values, "--lab")
+        if verb in ASKING:
+            require_lab(lab.address, lab.port)
+    style = Style.of(sys.stdout, os.environ, wanted=options.color)
+    return Context(loaded.config, loaded.origins, loaded.file, options.lab, style)
+
+
+def _stop(*lines: str) -> NoReturn:
+    raise UsageError("\nmx10: ".join(lines))
+
+
+def _help() -> str:
+    from importlib import import_module
+
+    from mx10.cli.text import table
+
+    verbs = [(f"  {name}", import_module(module).SUMMARY) for name, module in VERBS.items()]
+    options = [(f"  {option}", text) for option, text in GLOBAL_OPTIONS]
+    return "\n".join(
+        (
+            "mx10 publishes MX records, looks them up, and says where mail goes.",
+            "",
+            "usage: mx10 VERB [ARGUMENT …]",
+            "",
+            table((), verbs),
+            "",
+            "options, before or after the verb:",
+            table((), [*options, ("  --version", "print the version"), ("  --help", "after a verb: all about it")]),
+            "",
+            EXIT_CODES,
+        )
+    )

@@ -1,0 +1,57 @@
+"""argparse with messages that say what is wrong and the mend.
+
+argparse is in the standard library and loads in a few milliseconds, where richer ones take longer than a whole
+command may.
+"""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from typing import Any, NoReturn
+
+from mx10.cli import GLOBAL_OPTIONS, UsageError
+from mx10.config.errors import nearest
+
+
+class Parser(argparse.ArgumentParser):
+    """A verb's arguments. Options may stand between the other arguments, and are never guessed from their beginning."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        settings.setdefault("allow_abbrev", False)
+        settings.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(*args, **settings)
+
+    def parse(self, argv: Sequence[str]) -> argparse.Namespace:
+        """The arguments of one command.
+
+        Raises:
+            UsageError: they mean nothing; with the nearest option where one is unknown.
+        """
+        if any(action.nargs in (argparse.PARSER, argparse.REMAINDER) for action in self._actions):
+            args, rest = self.parse_known_args(argv)
+        else:
+            args, rest = self.parse_known_intermixed_args(argv)
+        for word in rest:
+            if word.startswith("-") and word != "-":
+                meant = nearest(word.partition("=")[0], self._options())
+                self.error(f"no such option: {word}" + (f"; did you mean {meant}?" if meant else ""))
+        if rest:
+            self.error(f"too many arguments: {' '.join(rest)}")
+        return args
+
+    def error(self, message: str) -> NoReturn:
+        mend = "" if message.endswith("?") else f"; `{self.prog} --help` tells how"
+        raise UsageError(f"{self.prog.removeprefix('mx10 ')}: {message}{mend}")
+
+    def format_help(self) -> str:
+        options = "\n".join(f"  {option:<20}  {text}" for option, text in GLOBAL_OPTIONS)
+        return f"{super().format_help()}\nglobal options:\n{options}\n"
+
+    def _options(self) -> Iterator[str]:
+        """Every option there is, those of sub-verbs too."""
+        parsers: list[argparse.ArgumentParser] = [self]
+        while parsers:
+            for action in parsers.pop()._actions:
+                yield from action.option_strings
+                if isinstance(action, argparse._SubParsersAction):
+                    parsers += action.choices.values()
+        yield from (option.partition(" ")[0] for option, _ in GLOBAL_OPTIONS)

@@ -1,0 +1,67 @@
+"""``mx10 config``: the configuration in force and where each value came from."""
+
+import argparse
+import json
+from pathlib import Path
+
+from mx10.cli.context import Context
+from mx10.cli.text import plain, table
+
+SUMMARY = "show or check the configuration"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "action",
+        choices=("show", "check"),
+        help="show: every key, its value, and where it comes from; check: only whether file and environment are right",
+    )
+    parser.add_argument(
+        "key", nargs="?", default="", help="show this section or key alone, as in nameserver or nameserver.workers"
+    )
+    parser.add_argument("--json", action="store_true", help="show one JSON object: key to {value, origin}")
+    parser.epilog = "Exit codes: 0 the configuration is right, 2 it is not; the messages name file, line and key."
+
+
+def run(args: argparse.Namespace, context: Context) -> int:
+    # A wrong configuration did not come as far as this.
+    if args.action == "check":
+        print(f"right: {plain(str(context.file)) if context.file else 'no configuration file; the defaults hold'}")
+        return 0
+    shown = {key: _value(context.config, key) for key in context.origins if _within(key, args.key)}
+    if not shown:
+        from mx10.cli import UsageError
+        from mx10.config.errors import nearest
+
+        meant = nearest(args.key, context.origins)
+        raise UsageError(
+            f"config: no such key: {args.key}; " + (f"did you mean {meant}?" if meant else "see `mx10 config show`")
+        )
+    if args.json:
+        values = {key: {"value": _as_json(value), "origin": context.origins[key]} for key, value in shown.items()}
+        print(json.dumps(values, indent=2, ensure_ascii=False))
+        return 0
+    paint = context.style.paint
+    rows = []
+    for key, value in shown.items():
+        origin = context.origins[key]
+        looks = ("dim",) if origin == "default" else ("bold",)
+        rows.append((key, plain(json.dumps(_as_json(value), ensure_ascii=False)), paint(plain(origin), *looks)))
+    print(table(("key", "value", "from"), rows, style=context.style))
+    return 0
+
+
+def _within(key: str, wanted: str) -> bool:
+    """Whether a key is the wanted one, or of the wanted section; all are where none is named."""
+    return not wanted or f"{key}.".startswith(f"{wanted}.")
+
+
+def _value(config: object, key: str) -> object:
+    section, _, name = key.partition(".")
+    value: object = getattr(getattr(config, section), name)
+    return value
+
+
+def _as_json(value: object) -> object:
+    """A value as JSON has it: a path is a text, a tuple a list, nothing null."""
+    return str(value) if isinstance(value, Path) else value
