@@ -2,9 +2,10 @@
 
     .venv/bin/python tools/fuzz.py --packets 10000000
 
-Every packet is a mutation of a real one (bits, octets, lengths and counts changed, pieces cut, doubled and swapped), or noise. It must come out as a value or as the codec's own
-error; whatever the responder answers must be a response to that packet, parse, and be no larger than asked for. The first packet that breaks this is printed
-in hexadecimal, and the exit code is 1. The same seed gives the same packets.
+Every packet is a mutation of a real one (bits, octets, lengths and counts changed, pieces cut, doubled and swapped), or
+noise. It must come out as a value or as the codec's own error; whatever the responder answers must be a response to
+that packet, parse, and be no larger than asked for. The first packet that breaks this is printed in hexadecimal, and
+the exit code is 1. The same seed gives the same packets.
 """
 
 import argparse
@@ -35,7 +36,11 @@ def zone() -> Zone:
     """A zone in which each branch of the answering algorithm has something to find."""
     soa = from_text("ns.example.") + from_text("h.example.") + Struct("!5I").pack(1, 2, 3, 4, 5)
     nodes = {
-        APEX: {rr.SOA: (60, (soa,)), rr.NS: (60, (from_text("ns.example."),)), rr.MX: (60, (b"\0\0" + from_text("mx.example."),))},
+        APEX: {
+            rr.SOA: (60, (soa,)),
+            rr.NS: (60, (from_text("ns.example."),)),
+            rr.MX: (60, (b"\0\0" + from_text("mx.example."),)),
+        },
         from_text("mx.example."): {rr.A: (60, (b"\x7f\0\0\1",)), rr.AAAA: (60, (bytes(15) + b"\1",))},
         from_text("a.b.example."): {rr.TXT: (60, tuple(bytes((200,)) + bytes((i,)) * 200 for i in range(40)))},
         from_text("c.example."): {rr.CNAME: (60, (from_text("mx.example."),))},
@@ -50,12 +55,24 @@ def zone() -> Zone:
 
 def corpus(responder: Responder) -> list[bytes]:
     """Questions of every kind, and the answers to them."""
-    names = ["example.", "mx.example.", "a.b.example.", "c.example.", "x.d.example.", "q.w.example.", "y.sub.example.", "no.example.", "other."]
+    names = [
+        "example.",
+        "mx.example.",
+        "a.b.example.",
+        "c.example.",
+        "x.d.example.",
+        "q.w.example.",
+        "y.sub.example.",
+        "no.example.",
+        "other.",
+    ]
     packets = []
     for name in map(from_text, names):
         for rrtype in (rr.MX, rr.A, rr.TXT, rr.ANY, rr.NS):
             packets.append(m.make_query(name, rrtype, id=1, edns=False))
-            packets.append(m.make_query(name, rrtype, id=2, do=True, payload=4096, options=((10, b"8octets!"), (3, b""))))
+            packets.append(
+                m.make_query(name, rrtype, id=2, do=True, payload=4096, options=((10, b"8octets!"), (3, b"")))
+            )
     # Questions weigh more: what a server hears is questions, and it drops responses at once.
     return packets * 3 + [answer for packet in packets if (answer := responder.tcp(packet)) is not None]
 
@@ -77,7 +94,9 @@ def mutate(rng: random.Random, packets: list[bytes]) -> bytes:
             case 4:
                 packet[at:at] = rng.randbytes(rng.randrange(1, 12))
             case 5:
-                packet[at : at + 2] = rng.choice((b"\xc0\x0c", b"\xc0\x00", b"\xff\xff", b"\x00\x00", b"\x3f\x41", b"\x80\x01"))
+                packet[at : at + 2] = rng.choice(
+                    (b"\xc0\x0c", b"\xc0\x00", b"\xff\xff", b"\x00\x00", b"\x3f\x41", b"\x80\x01")
+                )
             case 6:
                 other = rng.choice(packets)
                 packet[at:] = other[rng.randrange(len(other)) :]
@@ -98,7 +117,9 @@ def check(packet: bytes, responder: Responder, seen: Counter[str]) -> None:
         for record in message.answer + message.authority + message.additional:
             rdata.to_text(record.type, record.rdata)
         again = m.parse(m.encode(message))
-        assert (again.rcode, len(again.answer), again.edns) == (message.rcode, len(message.answer), message.edns), "changed by encoding"
+        assert (again.rcode, len(again.answer), again.edns) == (message.rcode, len(message.answer), message.edns), (
+            "changed by encoding"
+        )
     query = read_question(packet)
     seen[type(query).__name__] += 1
     for answer, largest in ((responder.udp, 1232), (responder.tcp, 65535)):
@@ -157,7 +178,9 @@ def main(show: Callable[[str], object] = print) -> int:
     if args.json:
         show(json.dumps(report))
     else:
-        show(f"{done:,} packets in {seconds:.0f} s (seed {args.seed}): {failure or 'every one a value or a clear error'}")
+        show(
+            f"{done:,} packets in {seconds:.0f} s (seed {args.seed}): {failure or 'every one a value or a clear error'}"
+        )
         for what, count in seen.most_common():
             show(f"  {count:>12,}  {what}")
     return 1 if failure else 0

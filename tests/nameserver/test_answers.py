@@ -13,7 +13,8 @@ SOA = "example. SOA ns1.example. hostmaster.example. 1 7200 3600 1209600 300"
 def test_rfc1035_3_3_9_an_mx_answer_brings_the_addresses_of_its_exchangers(serving: Serving) -> None:
     ask = serving(
         {
-            "example": "@ MX 0 mx1\n@ MX 10 mx2\n@ MX 20 mx.elsewhere.\nmx1 A 192.0.2.1\nmx1 AAAA 2001:db8::1\nmx2 A 192.0.2.2"
+            "example": "@ MX 0 mx1\n@ MX 10 mx2\n@ MX 20 mx.elsewhere.\n"
+            "mx1 A 192.0.2.1\nmx1 AAAA 2001:db8::1\nmx2 A 192.0.2.2"
         }
     )
     answer = ask("example.", "MX")

@@ -1,6 +1,7 @@
 """Whole DNS messages: bytes to values and back (RFC 1035 section 4, RFC 6891 for EDNS).
 
-For everyone who asks, and for tests. The nameserver's own hot path does not come through here: see ``mx10.nameserver.responder``.
+For everyone who asks, and for tests. The nameserver's own hot path does not come through here: see
+``mx10.nameserver.responder``.
 """
 
 from collections.abc import Iterable
@@ -25,9 +26,9 @@ HEADER: Final = Struct("!6H")
 RR_FIXED: Final = Struct("!HHIH")
 TYPE_CLASS: Final = Struct("!HH")
 
-# Where names stand inside the data of the types whose names may be compressed (RFC 3597 section 4 lists them: those of RFC 1035)
-# or must be understood all the same, because senders of old compressed them: fixed octets before the first name, number of names,
-# fixed octets after the last.
+# Where names stand inside the data of the types whose names may be compressed (RFC 3597 section 4 lists them: those of
+# RFC 1035) or must be understood all the same, because senders of old compressed them: fixed octets before the first
+# name, number of names, fixed octets after the last.
 NAMES_IN_RDATA: Final[dict[int, tuple[int, int, int]]] = {
     rr.NS: (0, 1, 0),
     3: (0, 1, 0),
@@ -62,7 +63,9 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One resource record; ``rdata`` with its names uncompressed, ``ttl`` in seconds (RFC 2181 section 8: 0 where the top bit is set)."""
+    """One resource record; ``rdata`` with its names uncompressed, ``ttl`` in seconds (RFC 2181 section 8: 0 where the
+    top bit is set).
+    """
 
     name: bytes
     type: int
@@ -234,7 +237,9 @@ def read_options(rdata: bytes) -> Iterable[tuple[int, bytes]]:
 
 
 def encode_opt(edns: Edns, rcode: int = 0) -> bytes:
-    """The OPT record on the wire; ``rcode`` is the whole response code, of which this record carries the upper eight bits."""
+    """The OPT record on the wire; ``rcode`` is the whole response code, of which this record carries the upper eight
+    bits.
+    """
     data = b"".join(TYPE_CLASS.pack(code, len(value)) + value for code, value in edns.options)
     ttl = rcode >> 4 << 24 | edns.version << 16 | (DO if edns.do else 0)
     return ROOT + RR_FIXED.pack(rr.OPT, edns.payload, ttl, len(data)) + data

@@ -1,7 +1,9 @@
-"""Reading a question as a server must: strictly, quickly, and with an answer ready for everything that is wrong with it.
+"""Reading a question as a server must: strictly, quickly, and with an answer ready for everything that is wrong with
+it.
 
-``mx10.dns.message.parse`` reads whole messages for those who ask; this file reads what strangers send to a nameserver. Every outcome is one of three: a
-``Query``, a ``Refused`` with the response code to send, or ``None`` for bytes that deserve no reply (RFC 8906 section 3.1 names the behaviours expected).
+``mx10.dns.message.parse`` reads whole messages for those who ask; this file reads what strangers send to a nameserver.
+Every outcome is one of three: a ``Query``, a ``Refused`` with the response code to send, or ``None`` for bytes that
+deserve no reply (RFC 8906 section 3.1 names the behaviours expected).
 """
 
 from struct import Struct
@@ -18,8 +20,8 @@ _FIXED: Final = Struct("!HHIH")
 class Query(NamedTuple):
     """A question fit to be answered.
 
-    ``name`` is folded, ``question`` is the question section as it was asked; ``payload`` is the octets of UDP the client takes (RFC 6891 section 6.2.5: values
-    below 512 mean 512), 512 without EDNS.
+    ``name`` is folded, ``question`` is the question section as it was asked; ``payload`` is the octets of UDP the
+    client takes (RFC 6891 section 6.2.5: values below 512 mean 512), 512 without EDNS.
     """
 
     id: int
@@ -48,8 +50,8 @@ class Refused(NamedTuple):
 def read_question(packet: bytes) -> Query | Refused | None:
     """What a packet asks.
 
-    Nothing is returned for a packet without a whole header, and for one that is itself a response: answering either would let two servers talk to each
-    other for ever.
+    Nothing is returned for a packet without a whole header, and for one that is itself a response: answering either
+    would let two servers talk to each other for ever.
     """
     if len(packet) < 12:
         return None
@@ -60,7 +62,8 @@ def read_question(packet: bytes) -> Query | Refused | None:
         return Refused(ident, flags, Rcode.NOTIMP)
     if questions != 1:
         return Refused(ident, flags, Rcode.FORMERR)
-    # No name stands before the question's, so it can have no compression pointer; a length octet above 63 is an error here.
+    # No name stands before the question's, so it can have no compression pointer; a length octet above 63 is an error
+    # here.
     at = 12
     size = len(packet)
     while True:
@@ -92,7 +95,8 @@ def _read_additional(packet: bytes, at: int, count: int, query: Query) -> Query 
     found = False
     size = len(packet)
     try:
-        # The count is the sender's claim: each record takes at least 11 octets, so the packet's own length bounds the loop.
+        # The count is the sender's claim: each record takes at least 11 octets, so the packet's own length bounds the
+        # loop.
         for _ in range(count):
             if packet[at]:
                 name, at = read(packet, at)

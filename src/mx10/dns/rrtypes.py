@@ -1,6 +1,7 @@
 """The DNS numbers we name: record types, classes, operation codes and response codes.
 
-Source: the IANA registry "Domain Name System (DNS) Parameters". A number without a name here is still carried and printed (RFC 3597 section 5).
+Source: the IANA registry "Domain Name System (DNS) Parameters". A number without a name here is still carried and
+    printed (RFC 3597 section 5).
 """
 
 from enum import IntEnum
@@ -57,10 +58,10 @@ CAA: Final = 257
 # The remaining assigned names, so that what other servers print can be read and printed back.
 _MORE: Final = {
     "MD": 3, "MF": 4, "MB": 7, "MG": 8, "MR": 9, "WKS": 11, "MINFO": 14, "X25": 19, "ISDN": 20, "RT": 21, "NSAP": 22,
-    "NSAP-PTR": 23, "PX": 26, "GPOS": 27, "NXT": 30, "EID": 31, "NIMLOC": 32, "ATMA": 34, "A6": 38, "SINK": 40, "APL": 42,
-    "IPSECKEY": 45, "DHCID": 49, "HIP": 55, "NINFO": 56, "RKEY": 57, "TALINK": 58, "DSYNC": 66, "UINFO": 100, "UID": 101,
-    "GID": 102, "UNSPEC": 103, "NID": 104, "L32": 105, "L64": 106, "LP": 107, "EUI48": 108, "EUI64": 109, "AVC": 258,
-    "DOA": 259, "AMTRELAY": 260, "RESINFO": 261, "WALLET": 262, "TA": 32768, "DLV": 32769,
+    "NSAP-PTR": 23, "PX": 26, "GPOS": 27, "NXT": 30, "EID": 31, "NIMLOC": 32, "ATMA": 34, "A6": 38, "SINK": 40,
+    "APL": 42, "IPSECKEY": 45, "DHCID": 49, "HIP": 55, "NINFO": 56, "RKEY": 57, "TALINK": 58, "DSYNC": 66, "UINFO": 100,
+    "UID": 101, "GID": 102, "UNSPEC": 103, "NID": 104, "L32": 105, "L64": 106, "LP": 107, "EUI48": 108, "EUI64": 109,
+    "AVC": 258, "DOA": 259, "AMTRELAY": 260, "RESINFO": 261, "WALLET": 262, "TA": 32768, "DLV": 32769,
 }  # fmt: skip
 
 _NUMBERS: Final[dict[str, int]] = {

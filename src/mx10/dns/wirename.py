@@ -1,9 +1,11 @@
 """Domain names as they travel: uncompressed wire form, the one form names have inside mx10.
 
-A name is ``bytes``: each label with its length before it, and the root's zero octet last (RFC 1035 section 3.1). As a key it is *folded*:
-ASCII letters in lower case (RFC 4343). Folding is plain ``bytes.lower``: a length octet is at most 63 and no letter is below 65.
+A name is ``bytes``: each label with its length before it, and the root's zero octet last (RFC 1035 section 3.1). As a
+key it is *folded*: ASCII letters in lower case (RFC 4343). Folding is plain ``bytes.lower``: a length octet is at most
+63 and no letter is below 65.
 
-What people type (IDN, missing dots) is the business of ``mx10.names``; this file knows octets, and the escapes of master files.
+What people type (IDN, missing dots) is the business of ``mx10.names``; this file knows octets, and the escapes of
+master files.
 """
 
 from collections.abc import Iterable
@@ -88,7 +90,8 @@ def is_under(name: bytes, apex: bytes) -> bool:
 
 
 def from_text(text: str, origin: bytes | None = None) -> bytes:
-    """A name as master files write it (RFC 1035 section 5.1): ``\\.`` and ``\\DDD`` escapes, relative unless it ends in a dot.
+    """A name as master files write it (RFC 1035 section 5.1): ``\\.`` and ``\\DDD`` escapes, relative unless it ends in
+    a dot.
 
     Args:
         text: ASCII text; ``@`` stands for the origin.
@@ -177,13 +180,15 @@ def _label_to_text(label: bytes) -> str:
 def read(message: bytes, offset: int) -> tuple[bytes, int]:
     """The name at an offset of a message, compression undone (RFC 1035 section 4.1.4).
 
-    A pointer must point before the name that holds it: that is what "a prior occurrence" means, and it makes loops impossible.
+    A pointer must point before the name that holds it: that is what "a prior occurrence" means, and it makes loops
+    impossible.
 
     Returns:
         The wire name with its case kept, and the offset behind it.
 
     Raises:
-        WireError: the name runs out of the message, is longer than 255 octets, or has a pointer or label type that cannot be.
+        WireError: the name runs out of the message, is longer than 255 octets, or has a pointer or label type that
+            cannot be.
     """
     pieces: list[bytes] = []
     total = 1

@@ -1,11 +1,13 @@
 """Datagrams by the batch: ``recvmmsg`` and ``sendmmsg`` of the C library, called through ctypes.
 
-A datagram costs the kernel a few microseconds and Python's ``recvfrom``/``sendto`` nearly one more, most of it for turning socket addresses into tuples and back. Here
-the addresses stay what they are, octets in a buffer: a response is written over its request and goes back to where the request came from. On systems without these
-calls ``plain`` does the same work one datagram at a time.
+A datagram costs the kernel a few microseconds and Python's ``recvfrom``/``sendto`` nearly one more, most of it for
+turning socket addresses into tuples and back. Here the addresses stay what they are, octets in a buffer: a response is
+written over its request and goes back to where the request came from. On systems without these calls ``plain`` does the
+same work one datagram at a time.
 
-Layout: ``_SLOTS`` slots, each with room for one datagram, one socket address and (for sockets bound to a wildcard address) one control message, in which the kernel says
-to which of our addresses the request came; sent back with the response, it makes that the source address.
+Layout: ``_SLOTS`` slots, each with room for one datagram, one socket address and (for sockets bound to a wildcard
+    address) one control message, in which the kernel says to which of our addresses the request came; sent back with
+    the response, it makes that the source address.
 """
 
 import ctypes
@@ -16,7 +18,7 @@ from typing import Any, Final
 
 from mx10.nameserver.responder import Responder
 
-_SLOTS: Final = 64
+_SLOTS: Final = 32
 _ROUNDS: Final = 16
 """Batches taken in one go before other events of the loop get their turn: at most a few milliseconds."""
 _ADDRESS: Final = 28
@@ -171,7 +173,9 @@ class PlainSocket:
         self._room = largest + _ANSWER_ROOM
 
     def on_readable(self) -> None:
-        """Answer what has arrived, and return to the event loop when there is no more, or after as many as a batch socket takes."""
+        """Answer what has arrived, and return to the event loop when there is no more, or after as many as a batch
+        socket takes.
+        """
         sock = self._sock
         for _ in range(_ROUNDS * _SLOTS):
             try:

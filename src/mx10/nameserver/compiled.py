@@ -1,11 +1,12 @@
 """Compiled answers: an answer as bytes, kept by the bytes of its question.
 
-Two tables. ``Compiled`` is everything an answer is apart from the packet that asked: made once for a (folded) question, and good for every client, whatever case it
-wrote, payload it takes or option it sends. ``AnswerCache.exact`` goes further: a whole request, all but its id, to the whole response, all but its id; it is what
-the hot loop looks up. Only requests without oddities enter it, so that mixed case (0x20) and cookies cannot fill it with copies.
+Two tables. ``Compiled`` is everything an answer is apart from the packet that asked: made once for a (folded) question,
+and good for every client, whatever case it wrote, payload it takes or option it sends. ``AnswerCache.exact`` goes
+further: a whole request, all but its id, to the whole response, all but its id; it is what the hot loop looks up. Only
+requests without oddities enter it, so that mixed case (0x20) and cookies cannot fill it with copies.
 
-Both are bounded together, by generations: when the young one is full it becomes the old one, and what is asked for again moves back. Whoever asks for random
-names can push out only what nobody asked for in the meantime.
+Both are bounded together, by generations: when the young one is full it becomes the old one, and what is asked for
+again moves back. Whoever asks for random names can push out only what nobody asked for in the meantime.
 """
 
 from collections import defaultdict
@@ -18,14 +19,16 @@ from mx10.dns.rrtypes import IN, Rcode
 from mx10.nameserver.answers import Entry, Reply
 
 _ENTRY_OVERHEAD: Final = 160
-"""Octets an entry takes beyond its key and value: its slots in the dictionary (at most 2/3 full) and its place in the list of its zone."""
+"""Octets an entry takes beyond its key and value: its slots in the dictionary (at most 2/3 full) and its place in the
+list of its zone.
+"""
 
 
 class Compiled(NamedTuple):
     """An answer's records as bytes, to stand behind a question of the same length.
 
-    ``cuts`` are the places where it may end for want of room: number of additional records and octets up to there. At the first cut stand the records the
-    answer cannot do without.
+    ``cuts`` are the places where it may end for want of room: number of additional records and octets up to there. At
+    the first cut stand the records the answer cannot do without.
     """
 
     flags: int
@@ -105,7 +108,9 @@ class AnswerCache:
     __slots__ = ("_half", "_old", "_young", "exact")
 
     exact: dict[bytes, bytes]
-    """The young generation's whole responses: request without id to response without id. Bound anew when generations change: do not keep it."""
+    """The young generation's whole responses: request without id to response without id. Bound anew when generations
+    change: do not keep it.
+    """
 
     def __init__(self, limit: int) -> None:
         self._half = max(limit // 2, 1 << 16)

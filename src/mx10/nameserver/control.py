@@ -1,6 +1,7 @@
 """What the supervisor tells its workers: zones that changed, as frames on a socket pair.
 
-A frame is a length (4 octets), the length of an apex (1 octet), the apex, and the packed zone, empty where the zone is gone. Both ends are ours: nothing here is hostile.
+A frame is a length (4 octets), the length of an apex (1 octet), the apex, and the packed zone, empty where the zone is
+gone. Both ends are ours: nothing here is hostile.
 """
 
 from collections.abc import Iterator

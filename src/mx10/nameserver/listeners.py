@@ -1,6 +1,7 @@
 """Sockets for a responder: the same addresses over UDP and TCP (RFC 7766 section 5), on the running event loop."""
 
 import asyncio
+import errno
 import ipaddress
 import socket
 from collections.abc import Sequence
@@ -14,7 +15,8 @@ from mx10.nameserver.responder import Responder
 from mx10.nameserver.tcp import Connections, listen_tcp
 
 UDP_BUFFER: Final = 4 << 20
-"""Octets of requests the kernel may hold for a socket while we are busy; it grants as much as net.core.rmem_max allows."""
+"""Octets of requests the kernel may hold for a socket while we are busy; it grants as much as net.core.rmem_max allows.
+"""
 
 Address = tuple[str, int]
 """An IP address and a port."""
@@ -71,7 +73,8 @@ def bind(address: Address, *, shared: bool = False) -> Sockets:
     """Bind an address for UDP and TCP; port 0 takes any port that is free for both.
 
     Args:
-        shared: with SO_REUSEPORT, so that each worker has a socket of its own and the kernel spreads the clients over them.
+        shared: with SO_REUSEPORT, so that each worker has a socket of its own and the kernel spreads the clients over
+            them.
 
     Raises:
         ListenError: in use, not ours, or not allowed.
@@ -118,8 +121,11 @@ def _bind(host: str, port: int, kind: socket.SocketKind, shared: bool) -> socket
 
 def _mend(error: OSError) -> str:
     if isinstance(error, PermissionError):
-        return "ports below 1024 need root or CAP_NET_BIND_SERVICE: choose another port, or start as root (mx10 gives the rights up after binding)"
-    if error.errno == 98:
+        return (
+            "ports below 1024 need root or CAP_NET_BIND_SERVICE: choose another port, or start as root"
+            " (mx10 gives the rights up after binding)"
+        )
+    if error.errno == errno.EADDRINUSE:
         return "another program has it: stop that one, or choose another port"
     return "choose an address of this machine"
 

@@ -1,7 +1,7 @@
 """From request bytes to response bytes: everything a nameserver decides about a packet, and no socket.
 
-The hot loop asks ``cache.exact`` first and comes here on a miss; streams come here always. What may go wrong with a request has its answer in
-``mx10.dns.question``; what stands in the zones is found by ``answers``.
+The hot loop asks ``cache.exact`` first and comes here on a miss; streams come here always. What may go wrong with a
+request has its answer in ``mx10.dns.question``; what stands in the zones is found by ``answers``.
 """
 
 from struct import Struct
@@ -22,8 +22,9 @@ MAX_TCP: Final = 0xFFFF
 
 _HEADER: Final = Struct("!6H")
 _NO_RECORDS: Final = (b"\0\0\0\0\0\0", b"\0\0\0\0\0\1")
-# Types that ask for an operation and not for data: which response code says that we do not do it (RFC 8906 section 3.1.3 wants
-# a code, never silence). Transfers are refused rather than unimplemented: the client must not retry them here.
+# Types that ask for an operation and not for data: which response code says that we do not do it (RFC 8906 section
+# 3.1.3 wants a code, never silence). Transfers are refused rather than unimplemented: the client must not retry them
+# here.
 _META_TYPES: Final = {
     rr.OPT: rr.Rcode.FORMERR,
     rr.TSIG: rr.Rcode.FORMERR,
@@ -55,8 +56,9 @@ class Responder:
         self._chaos = _chaos_records(settings)
 
     def put_zone(self, apex: bytes, packed: bytes) -> None:
-        """Add or replace a zone, and forget the answers this makes stale: its own; for a new zone, also those of the zone around it, and of chains that left our
-        zones."""
+        """Add or replace a zone, and forget the answers this makes stale: its own; for a new zone, also those of the
+        zone around it, and of chains that left our zones.
+        """
         if apex not in self.table:
             self._drop_around(apex)
         self.table.put(apex, packed)
@@ -76,7 +78,8 @@ class Responder:
     def udp(self, packet: bytes) -> bytes | None:
         """The response to a datagram, or None where silence is right.
 
-        A response is at most 512 octets long, or as many as both sides named by EDNS (RFC 6891 section 6.2.5); what does not fit has the TC bit.
+        A response is at most 512 octets long, or as many as both sides named by EDNS (RFC 6891 section 6.2.5); what
+        does not fit has the TC bit.
         """
         exact = self.cache.exact.get(packet[2:])
         if exact is not None:
@@ -107,7 +110,8 @@ class Responder:
             compiled = compile_reply(reply, query.question.lower())
             self.cache.keep_compiled(key, compiled)
         response = self._write(query, compiled, udp)
-        # Only the plainest form of a question earns a whole response of its own: there is one such form, or few, for each.
+        # Only the plainest form of a question earns a whole response of its own: there is one such form, or few, for
+        # each.
         if udp and not query.options and not query.flags & ~(RD | AD | CD) and query.question[:-4] == query.name:
             self.cache.keep_exact(packet[2:], response[2:], compiled.apexes)
         return response
@@ -121,11 +125,14 @@ class Responder:
             if length <= room:
                 counts = (compiled.answers, compiled.authorities, additionals + bool(opt))
                 return _HEADER.pack(query.id, flags, 1, *counts) + query.question + compiled.tail[:length] + opt
-        # Part of an answer misleads; none at all, with TC, sends the client to TCP and gives an attacker nothing to amplify.
+        # Part of an answer misleads; none at all, with TC, sends the client to TCP and gives an attacker nothing to
+        # amplify.
         return _HEADER.pack(query.id, flags | TC, 1, 0, 0, bool(opt)) + query.question + opt
 
     def _opt_for(self, query: Query) -> bytes:
-        """The OPT record of a response: only where the request had one (RFC 6891 section 6.1.1), its DO bit copied (RFC 3225 section 3)."""
+        """The OPT record of a response: only where the request had one (RFC 6891 section 6.1.1), its DO bit copied (RFC
+        3225 section 3).
+        """
         if not query.edns:
             return b""
         if self._nsid and any(code == EDNS_NSID for code, _ in query.options):
@@ -159,7 +166,9 @@ class Responder:
         )
 
     def _answer_chaos(self, query: Query, udp: bool) -> bytes:
-        """What the server tells of itself in class CH (RFC 4892), if the configuration says so; other classes are refused."""
+        """What the server tells of itself in class CH (RFC 4892), if the configuration says so; other classes are
+        refused.
+        """
         text = self._chaos.get(query.name) if query.klass == rr.CH else None
         if text is None or query.type not in (rr.TXT, rr.ANY):
             return self._refuse_query(query, rr.Rcode.REFUSED)

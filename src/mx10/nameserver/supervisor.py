@@ -1,7 +1,8 @@
-"""The parent of the workers: binds, gives up rights, loads the zones, forks, and then watches: the zone folder, its workers, and signals.
+"""The parent of the workers: binds, gives up rights, loads the zones, forks, and then watches: the zone folder, its
+workers, and signals.
 
-It answers no question itself, so nothing it does (reading a bad 200 MB file, say) holds an answer up. It has no threads and no event loop of asyncio: that makes forking
-safe at any moment, for instance to replace a worker that died.
+It answers no question itself, so nothing it does (reading a bad 200 MB file, say) holds an answer up. It has no threads
+and no event loop of asyncio: that makes forking safe at any moment, for instance to replace a worker that died.
 
 Signals: SIGHUP looks at every file of the folder again; SIGTERM and SIGINT end all.
 """
@@ -33,7 +34,8 @@ from mx10.zones.problems import Problem
 _STOP_SECONDS: Final = 3.0
 """How long a worker may take to end before it is killed."""
 _RESPAWN_SECONDS: Final = 1.0
-"""A worker that died younger than this is replaced only after as long: a fault that repeats must not eat the machine."""
+"""A worker that died younger than this is replaced only after as long: a fault that repeats must not eat the machine.
+"""
 _BACKLOG: Final = 256 << 20
 """Octets of changes that may wait for one worker; one that takes none of them hangs, and is replaced."""
 _UNPRIVILEGED: Final = "nobody"
@@ -110,7 +112,8 @@ class Supervisor:
             addresses = [parse_address(text) for text in self._settings.listen]
             if not addresses:
                 raise StartError("no address to listen on: give --listen ADDRESS:PORT")
-            # Bound without SO_REUSEPORT first: with it, a second mx10 would silently take half of the questions of the first.
+            # Bound without SO_REUSEPORT first: with it, a second mx10 would silently take half of the questions of the
+            # first.
             for address in addresses:
                 bind(address).close()
             first = [bind(address, shared=True) for address in addresses]
@@ -137,8 +140,6 @@ class Supervisor:
         log.info("zones loaded", zones=len(self._folder.zones), seconds=round(time.monotonic() - started, 3))
         if not self._folder.zones:
             log.warning("no zone to serve yet", folder=str(self._path))
-
-    # -- one turn of the loop ------------------------------------------------------------------------------------------------------------------
 
     def _turn(self) -> None:
         now = time.monotonic()
@@ -177,8 +178,6 @@ class Supervisor:
             message = frame(apex, packed)
             for worker in list(self._workers.values()):
                 self._tell(worker, message)
-
-    # -- workers -------------------------------------------------------------------------------------------------------------------------------
 
     def _start_worker(self, index: int) -> None:
         ours, theirs = socket.socketpair()
@@ -276,7 +275,8 @@ class Supervisor:
     def _stop(self) -> None:
         """End the workers, then close what is ours."""
         for worker in self._workers.values():
-            # The end of the control stream is the order to stop; unlike a signal it cannot come before the worker listens for it.
+            # The end of the control stream is the order to stop; unlike a signal it cannot come before the worker
+            # listens for it.
             with suppress(OSError):
                 worker.control.shutdown(socket.SHUT_WR)
         deadline = time.monotonic() + _STOP_SECONDS
@@ -331,7 +331,8 @@ def _drop_privileges(settings: NameserverSettings, addresses: Sequence[Address],
     if os.geteuid() != 0:
         if name and pwd.getpwuid(os.geteuid()).pw_name != name:
             raise StartError(
-                f"cannot become user {name!r}: only root can; start as root, or as that user, or leave nameserver.user empty"
+                f"cannot become user {name!r}: only root can;"
+                " start as root, or as that user, or leave nameserver.user empty"
             )
         return
     if not name:

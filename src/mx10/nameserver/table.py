@@ -1,7 +1,8 @@
 """The zones a nameserver answers for, by apex.
 
-A zone lives packed (a few hundred octets for a small one) until a question needs it; the opened ones are kept within a budget, the least recently used half
-forgotten at a time. So a hundred thousand zones cost what their data costs, and a big zone is opened once.
+A zone lives packed (a few hundred octets for a small one) until a question needs it; the opened ones are kept within a
+budget, the least recently used half forgotten at a time. So a hundred thousand zones cost what their data costs, and a
+big zone is opened once.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,14 +12,17 @@ from mx10.dns.wirename import ancestors, parent
 from mx10.zones.zone import Zone
 
 OPEN_BUDGET: Final = 16 << 20
-"""Octets of packed zones that are kept open, in each of two generations. An opened zone takes about ten times its packed size."""
+"""Octets of packed zones that are kept open, in each of two generations. An opened zone takes about ten times its
+packed size.
+"""
 
 
 class ZoneTable:
     """Apex to zone; the longest matching apex answers.
 
     Args:
-        packed: apex (folded wire name) to packed zone. The mapping is copied shallowly: the packed octets stay shared with whoever loaded them.
+        packed: apex (folded wire name) to packed zone. The mapping is copied shallowly: the packed octets stay shared
+            with whoever loaded them.
     """
 
     __slots__ = ("_old", "_packed", "_size", "_young")
@@ -66,7 +70,9 @@ class ZoneTable:
         return None if apex is None else self.open(apex)
 
     def find_above(self, apex: bytes) -> Zone | None:
-        """The zone that holds the delegation of ``apex``, if we have it: the one that answers for its DS (RFC 4035 section 3.1.4.1)."""
+        """The zone that holds the delegation of ``apex``, if we have it: the one that answers for its DS (RFC 4035
+        section 3.1.4.1).
+        """
         return None if apex == b"\0" else self.find(parent(apex))
 
     def open(self, apex: bytes) -> Zone:

@@ -1,8 +1,10 @@
-"""DNS over TCP (RFC 7766): many questions on one connection, answered in the order they came, within limits that no client can talk us out of.
+"""DNS over TCP (RFC 7766): many questions on one connection, answered in the order they came, within limits that no
+client can talk us out of.
 
 - At most ``tcp_connections`` in all; one more takes the place of the one idle for longest.
 - At most ``tcp_connections_per_client`` from one address; one more is closed at once.
-- A connection that sends no whole message for ``tcp_idle_seconds`` is closed, whether it is silent or sends an octet at a time.
+- A connection that sends no whole message for ``tcp_idle_seconds`` is closed, whether it is silent or sends an octet at
+  a time.
 - A client that asks and does not read is not read from either, until it is idle too long and closed.
 """
 

@@ -1,7 +1,8 @@
 """Noticing that a file in the zone folder changed.
 
-With inotify (through inotify_simple, a thin and well-kept wrapper with a file descriptor to wait on) where the system has it: at once, and only when a file was written
-whole and closed, or moved into place. Elsewhere a timer asks for a look at every file, once a second.
+With inotify (through inotify_simple, a thin and well-kept wrapper with a file descriptor to wait on) where the system
+has it: at once, and only when a file was written whole and closed, or moved into place. Elsewhere a timer asks for a
+look at every file, once a second.
 """
 
 import os
@@ -13,7 +14,9 @@ from typing import Final, Protocol
 
 _POLL_SECONDS: Final = 1.0
 _FOLDERS: Final = 1000
-"""Folders below the zone folder that are watched too (for files that $INCLUDE names); more are looked at on SIGHUP only."""
+"""Folders below the zone folder that are watched too (for files that $INCLUDE names); more are looked at on SIGHUP
+only.
+"""
 
 
 class FolderWatch(Protocol):
@@ -75,7 +78,8 @@ class _InotifyWatch:
                     self._add(path)
                 # What was in it came or went without events of its own.
                 return None
-            # CREATE alone is a file still being written, unless it is a hard or symbolic link, complete from its first moment.
+            # CREATE alone is a file still being written, unless it is a hard or symbolic link, complete from its first
+            # moment.
             if not event.mask & self._flags.CREATE or path.is_symlink() or _has_several_names(path):
                 paths.add(path)
         return paths

@@ -1,6 +1,7 @@
 """One worker: a process that answers on sockets of its own, over zones it was born with and is told changes of.
 
-It was forked by the supervisor, so the packed zones are shared memory until one changes. It opens no file, and ends when the supervisor's end of the control socket
+It was forked by the supervisor, so the packed zones are shared memory until one changes. It opens no file, and ends
+when the supervisor's end of the control socket
 closes: no worker outlives its supervisor.
 """
 
@@ -34,8 +35,8 @@ def run_worker(
     # Ctrl-C and SIGHUP reach the whole process group; only the supervisor acts on them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    # A full collection would walk every compiled answer and hold up questions for it; none of them is part of a cycle. So only what is
-    # young is looked at, now and then.
+    # A full collection would walk every compiled answer and hold up questions for it; none of them is part of a cycle.
+    # So only what is young is looked at, now and then.
     gc.freeze()
     gc.disable()
     with asyncio.Runner() as runner:
