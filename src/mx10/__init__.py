@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mx10.routing import route as route
     from mx10.routing import route_sync as route_sync
 
-__version__: Final = "0.1.0"
+__version__ = "0.1.0"
 
 _ROOMS: Final = {
     "lookup": "mx10.resolver",

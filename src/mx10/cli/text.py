@@ -45,7 +45,7 @@ class Style:
 
 
 def plain(text: str) -> str:
-    """A text from outside made safe to print: no control character, so none that moves the cursor or changes colours."""
+    """A text from outside made safe to print: no control character, so none moves the cursor or changes colours."""
     if text.isprintable():
         return text
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
