@@ -1,0 +1,142 @@
+"""From the records of a file to a zone: record sets, their TTLs, the apex, and what the rules say.
+
+A zone comes out only where no error was found, by the reader or by a rule.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from mx10.config import ZoneSettings
+from mx10.dns import rrtypes as rr
+from mx10.dns.wirename import is_under, to_text
+from mx10.zones import problems as p
+from mx10.zones.master import Master
+from mx10.zones.places import Places
+from mx10.zones.plain import Record
+from mx10.zones.problems import Problem, TooManyProblems
+from mx10.zones.rules import Finding, View, judge
+from mx10.zones.source import Stamp
+from mx10.zones.zone import Node, Zone, add_empty_nonterminals
+
+NO_SOA: Final = p.kind("no-soa", "error", "write the SOA record of the zone first", "RFC 1035 section 5.2")
+SEVERAL_SOA: Final = p.kind("several-soa", "error", "keep one of them", "RFC 1035 section 5.2")
+SOA_BELOW_APEX: Final = p.kind("soa-below-apex", "error", "put that zone into a file of its own", "RFC 1035 section 5.2")
+OUT_OF_ZONE: Final = p.kind(
+    "out-of-zone", "warning", "remove the record, or end a relative name without a dot", "RFC 1035 section 5.2"
+)
+DUPLICATE: Final = p.kind("duplicate-record", "warning", "remove one of them", "RFC 2181 section 5")
+TTL_DIFFERS: Final = p.kind("ttl-differs", "warning", "give all records of a set the same TTL", "RFC 2181 section 5.2")
+
+# Where in the data of a type the name stands that is compared without regard to case (RFC 4343 section 3).
+_NAME_AT: Final = {rr.NS: 0, rr.CNAME: 0, rr.PTR: 0, rr.DNAME: 0, rr.MX: 2, rr.SRV: 6}
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a file gave: the zone, None where there was an error; the problems; and the stamps of every file it depends on."""
+
+    zone: Zone | None
+    problems: tuple[Problem, ...]
+    stamps: dict[str, Stamp]
+
+
+def build(master: Master, settings: ZoneSettings) -> Loaded:
+    """Make a zone of what was read."""
+    problems = master.problems
+    zone = None
+    if not problems.errors:
+        findings: list[Finding] = []
+        apex = _apex(master.records, findings)
+        if apex is None:
+            path = master.files[0] if master.files else ""
+            problems.add(NO_SOA, path, 0, 0, "the file has no SOA record", "")
+        else:
+            zone = Zone(apex, _assemble(apex, master.records, findings))
+            findings.extend(judge(View(zone)))
+        if findings:
+            _report(findings, master, settings)
+        if problems.errors:
+            zone = None
+    return Loaded(zone, tuple(problems), master.stamps)
+
+
+def _apex(records: Iterable[Record], findings: list[Finding]) -> bytes | None:
+    """The owner of the SOA record. Other SOA records are errors, but for the same one again, which closes a zone transfer."""
+    first: Record | None = None
+    for record in records:
+        if record[1] != rr.SOA:
+            continue
+        if first is None:
+            first = record
+        elif record[0] != first[0]:
+            what = f"a second SOA record, for {to_text(record[0])}, stands in the zone {to_text(first[0])}"
+            findings.append(Finding(SOA_BELOW_APEX, record[0], rr.SOA, record[3], "owner", what))
+        elif record[3] != first[3]:
+            what = "the zone has two SOA records that differ"
+            findings.append(Finding(SEVERAL_SOA, record[0], rr.SOA, record[3], "owner", what))
+    return first and first[0]
+
+
+def _assemble(apex: bytes, records: Iterable[Record], findings: list[Finding]) -> dict[bytes, Node]:
+    """Record sets by owner and type; records outside the zone are left out, as BIND does."""
+    nodes: dict[bytes, Node] = {}
+    several: dict[tuple[bytes, int], dict[bytes, bytes]] = {}
+    for record in records:
+        owner, rrtype, ttl, data, _ = record
+        node = nodes.get(owner)
+        if node is None:
+            if owner != apex and not is_under(owner, apex):
+                what = f"{to_text(owner)} is not in the zone {to_text(apex)}; the record is ignored"
+                findings.append(Finding(OUT_OF_ZONE, owner, rrtype, data, "owner", what))
+                continue
+            nodes[owner] = {rrtype: (ttl, (data,))}
+            continue
+        present = node.get(rrtype)
+        if present is None:
+            node[rrtype] = (ttl, (data,))
+            continue
+        key = owner, rrtype
+        group = several.get(key)
+        if group is None:
+            group = several[key] = {_canonical(rrtype, present[1][0]): present[1][0]}
+        canonical = _canonical(rrtype, data)
+        if canonical not in group:
+            group[canonical] = data
+        elif rrtype != rr.SOA:
+            what = f"this {rr.type_to_text(rrtype)} record of {to_text(owner)} stands there twice"
+            findings.append(Finding(DUPLICATE, owner, rrtype, data, "data", what, nth=2))
+        if ttl != present[0]:
+            node[rrtype] = (min(ttl, present[0]), present[1])
+            # Signatures have the TTLs of what they sign (RFC 4034 section 3), so theirs may differ.
+            if rrtype != rr.RRSIG:
+                what = f"the {rr.type_to_text(rrtype)} records of {to_text(owner)} have TTLs {present[0]} and {ttl}; "
+                what += "the lowest is used for all"
+                findings.append(Finding(TTL_DIFFERS, owner, rrtype, data, "ttl", what))
+    for (owner, rrtype), group in several.items():
+        nodes[owner][rrtype] = (nodes[owner][rrtype][0], tuple(group.values()))
+    add_empty_nonterminals(apex, nodes)
+    return nodes
+
+
+def _canonical(rrtype: int, data: bytes) -> bytes:
+    """Data in a form in which equal records are equal octets."""
+    at = _NAME_AT.get(rrtype)
+    return data if at is None else data[:at] + data[at:].lower()
+
+
+def _report(findings: list[Finding], master: Master, settings: ZoneSettings) -> None:
+    """Turn findings into problems, errors first: a hundred warnings must not hide them."""
+    findings.sort(key=lambda finding: finding.kind.severity)
+    told = [
+        finding
+        for severity in ("error", "warning")
+        for finding in [each for each in findings if each.kind.severity == severity][: settings.max_problems]
+    ]
+    places = Places(master, told)
+    try:
+        for finding in told:
+            path, line, column = places.find(finding)
+            master.problems.add(finding.kind, path, line, column, finding.what, finding.mend)
+    except TooManyProblems:
+        pass

@@ -1,0 +1,328 @@
+"""The zones of a folder: one master file a zone, all loaded at the start, each alone again when its file changes.
+
+A zone whose file turns bad stays as it was; the problems say so. The folder is listed, and files are read, only when somebody calls: nothing here watches
+or waits.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from mx10.config import ZoneSettings
+from mx10.dns import wirename
+from mx10.zones import problems as p
+from mx10.zones.build import Loaded, build
+from mx10.zones.master import Master, read
+from mx10.zones.problems import Problem, Problems
+from mx10.zones.source import NO_FILE, SourceError, Stamp, current_stamp, resolve
+
+SKIPPED_ENDINGS: Final = (
+    "~", ".swp", ".swo", ".swx", ".tmp", ".jnl", ".jbk", ".inc", ".bak", ".orig", ".rej", ".dpkg-old", ".dpkg-dist", ".rpmsave",
+    ".rpmnew",
+)  # fmt: skip
+"""What a file ends in that is no zone file: left by editors, patches, package managers and other nameservers; and .inc, for files to be included."""
+
+_ENDINGS: Final = (".zone", ".db", ".txt")
+_CHUNK: Final = 250
+"""Files a process reads at a time: enough that handing them over costs nothing, few enough to share the work evenly."""
+
+
+class _Entry(NamedTuple):
+    """What is remembered of a zone file: the apex it gave (None: never good), and the stamps of the files it depends on."""
+
+    apex: bytes | None
+    stamps: dict[str, Stamp] | Stamp
+    """A file that includes none has its own stamp only: that is nearly every file, and the memory of it counts."""
+
+
+class _Result(NamedTuple):
+    """One file read: its name, the apex and packed zone if it is good."""
+
+    name: str
+    apex: bytes | None
+    packed: bytes | None
+    problems: tuple[Problem, ...]
+    stamps: dict[str, Stamp]
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a reload changed: apex to packed zone, None where the zone is gone; and the problems of the files read."""
+
+    changed: dict[bytes, bytes | None] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+
+def is_zone_file_name(name: str) -> bool:
+    """Whether a file of that name should hold a zone."""
+    return not (name.startswith(".") or name.endswith(SKIPPED_ENDINGS) or name.upper().startswith("README"))
+
+
+def origin_from_file_name(name: str) -> bytes | None:
+    """The zone a file is named for: ``example.com.zone``, ``example.com.db``, ``db.example.com`` and ``example.com`` are all example.com; ``root.zone`` is the root.
+
+    Returns:
+        A folded wire name; None where the name is no domain name, and the file has to say $ORIGIN.
+    """
+    stem = name
+    for ending in _ENDINGS:
+        if name.endswith(ending):
+            stem = name.removesuffix(ending)
+            break
+    else:
+        stem = name.removeprefix("db.")
+    if stem in ("root", "_root", "@"):
+        return wirename.ROOT
+    try:
+        if stem.isascii():
+            return wirename.fold(wirename.from_text(stem))
+        from mx10.names import domain_from_text
+
+        return domain_from_text(stem)
+    except ValueError:
+        return None
+
+
+def load_file(folder: str, name: str, settings: ZoneSettings, absolute: dict[str, bytes] | None = None) -> Loaded:
+    """Read one zone file of a folder.
+
+    Args:
+        folder: the zone folder: what is included must be in it.
+        name: the file's name in it.
+        absolute: names remembered from zone to zone; see ``plain.Context``.
+    """
+    path = os.path.join(folder, name)
+    try:
+        target = resolve(folder, name) if os.path.islink(path) else path
+    except SourceError as error:
+        problems = Problems(2)
+        problems.add(error.kind, path, 0, 0, error.what, error.mend)
+        return Loaded(None, tuple(problems), {path: current_stamp(path)})
+    master: Master = read(target, origin_from_file_name(name), settings, folder=folder, absolute=absolute)
+    if target != path:
+        master.stamps[path] = master.stamps.get(target, NO_FILE)
+    return build(master, settings)
+
+
+class ZoneFolder:
+    """The zones of one folder.
+
+    Args:
+        folder: where the master files are; those in folders below it are only read when they are included.
+        settings: the limits.
+    """
+
+    def __init__(self, folder: Path, settings: ZoneSettings) -> None:
+        self.folder = folder
+        self.settings = settings
+        self.zones: dict[bytes, bytes] = {}
+        """Apex to packed zone: the good ones."""
+        self._files: dict[str, _Entry] = {}
+        self._owner: dict[bytes, str] = {}
+        """Apex to the name of the file that gave it."""
+        self._included: dict[str, set[str]] = {}
+        """Path of an included file (or of one that was looked for) to the names of the files that depend on it."""
+
+    # ------------------------------------------------------------ loading
+
+    def load(self, jobs: int = 1, progress: Callable[[int, int], None] | None = None) -> list[Problem]:
+        """Read every zone file.
+
+        Args:
+            jobs: processes that read at the same time.
+            progress: called now and then with the number of files done and of all.
+
+        Returns:
+            The problems, in the order of the file names.
+        """
+        names, problems = self._list()
+        results: dict[str, _Result] = {}
+        done = 0
+        for part in self._read_all(names, jobs):
+            for result in part:
+                results[result.name] = result
+            done += len(part)
+            if progress:
+                progress(done, len(names))
+        changes = Changes(problems=problems)
+        for name in names:
+            # In the order of names, so that which of two files gets an apex does not depend on which was read faster.
+            self._take(results.pop(name), changes)
+        return changes.problems
+
+    def _list(self) -> tuple[list[str], list[Problem]]:
+        """The names of the zone files, sorted; and what cannot be one although it is named so."""
+        names = []
+        problems = Problems(1 << 30)
+        try:
+            with os.scandir(self.folder) as entries:
+                for entry in entries:
+                    if is_zone_file_name(entry.name) and (
+                        entry.is_file() or entry.name.endswith(_ENDINGS) or not entry.is_dir()
+                    ):
+                        names.append(entry.name)
+        except OSError as error:
+            mend = "make the folder, or name another one with nameserver.zone_dir"
+            problems.add(p.UNREADABLE, str(self.folder), 0, 0, f"the zone folder cannot be read: {error.strerror}", mend)
+        names.sort()
+        return names, problems.found
+
+    def _read_all(self, names: list[str], jobs: int) -> Iterator[list[_Result]]:
+        folder = str(self.folder)
+        chunks = [names[at : at + _CHUNK] for at in range(0, len(names), _CHUNK)]
+        if jobs <= 1 or len(chunks) < 2:
+            for chunk in chunks:
+                yield _read_chunk(folder, chunk, self.settings)
+            return
+        lost = []
+        with ProcessPoolExecutor(min(jobs, len(chunks)), get_context("fork")) as pool:
+            waiting = {pool.submit(_read_chunk, folder, chunk, self.settings): chunk for chunk in chunks}
+            for future in as_completed(list(waiting)):
+                chunk = waiting.pop(future)
+                try:
+                    yield future.result()
+                except BrokenProcessPool:
+                    lost.extend(chunk)
+        # Something killed a reader, most likely for want of memory: one file at a time, in a process of its own, tells which file it was.
+        for name in lost:
+            with ProcessPoolExecutor(1, get_context("fork")) as pool:
+                try:
+                    yield pool.submit(_read_chunk, folder, [name], self.settings).result()
+                except BrokenProcessPool:
+                    path = os.path.join(folder, name)
+                    what = "the process that read this file died"
+                    problem = Problem("error", p.READER_DIED.code, path, 0, 0, what, p.READER_DIED.mend, "")
+                    yield [_Result(name, None, None, (problem,), {path: current_stamp(path)})]
+
+    def _take(self, result: _Result, changes: Changes) -> None:
+        """Make a result part of what is served."""
+        name, apex, packed, problems, stamps = result
+        changes.problems.extend(problems)
+        before = self._files.get(name)
+        if apex is not None and packed is not None:
+            owner = self._owner.get(apex)
+            if owner is not None and owner != name:
+                path = os.path.join(self.folder, name)
+                what = f"the zone {wirename.to_text(apex)} is in {owner} already"
+                changes.problems.append(Problem("error", p.SAME_APEX.code, path, 0, 0, what, p.SAME_APEX.mend, ""))
+                apex = None
+        self._remember(name, before.apex if apex is None and before else apex, stamps)
+        if apex is None or packed is None:
+            return
+        if before and before.apex is not None and before.apex != apex:
+            self._drop(before.apex, changes)
+        self._owner[apex] = name
+        if self.zones.get(apex) != packed:
+            self.zones[apex] = packed
+            changes.changed[apex] = packed
+
+    def _remember(self, name: str, apex: bytes | None, stamps: dict[str, Stamp]) -> None:
+        self._forget_includes(name)
+        own = os.path.join(self.folder, name)
+        if len(stamps) == 1 and own in stamps:
+            self._files[name] = _Entry(apex, stamps[own])
+            return
+        self._files[name] = _Entry(apex, stamps)
+        for path in stamps:
+            if path != own:
+                self._included.setdefault(path, set()).add(name)
+
+    def _forget_includes(self, name: str) -> None:
+        before = self._files.get(name)
+        if before and isinstance(before.stamps, dict):
+            for path in before.stamps:
+                dependants = self._included.get(path, set())
+                dependants.discard(name)
+                if not dependants:
+                    self._included.pop(path, None)
+
+    def _drop(self, apex: bytes, changes: Changes) -> None:
+        del self._owner[apex]
+        del self.zones[apex]
+        changes.changed[apex] = None
+
+    # ------------------------------------------------------------ reloading
+
+    def reload(self, paths: Iterable[Path] | None = None) -> Changes:
+        """Read again what changed.
+
+        Args:
+            paths: the files that changed, zone files or included ones, as a watcher names them; None to look at all files.
+
+        Returns:
+            The zones that are different now.
+        """
+        changes = Changes()
+        if paths is None:
+            names, changes.problems[:] = self._list()
+            if changes.problems:
+                # The folder is away for the moment: no reason to stop answering.
+                return changes
+            wanted = set(names)
+            touched = {name for name in wanted if self._has_changed(name)} | (self._files.keys() - wanted)
+        else:
+            touched = {name for path in paths for name in self._names_for(path)}
+        gone = {name for name in touched if not os.path.lexists(os.path.join(self.folder, name))}
+        freed = set()
+        for name in gone:
+            self._forget_includes(name)
+            entry = self._files.pop(name, None)
+            if entry and entry.apex is not None:
+                self._drop(entry.apex, changes)
+                freed.add(entry.apex)
+        again = sorted(touched - gone)
+        kept = {entry.apex for name in again if (entry := self._files.get(name))}
+        self._read_into(again, changes)
+        freed |= {apex for apex in kept if apex is not None and apex not in self._owner}
+        if freed:
+            # A file that was refused because another had its apex may now have it.
+            refused = [name for name, entry in self._files.items() if entry.apex is None and name not in again]
+            self._read_into(sorted(refused), changes)
+        return changes
+
+    def _read_into(self, names: list[str], changes: Changes) -> None:
+        folder = str(self.folder)
+        for result in _read_chunk(folder, names, self.settings):
+            self._take(result, changes)
+
+    def _names_for(self, path: Path) -> set[str]:
+        """The zone files to read again when a path changed."""
+        text = os.path.normpath(path)
+        names = set(self._included.get(text, ())) | set(self._included.get(os.path.realpath(text), ()))
+        folder, name = os.path.split(text)
+        if is_zone_file_name(name) and os.path.realpath(folder) == os.path.realpath(self.folder):
+            # A folder that is not named like a zone is for included files.
+            if not os.path.isdir(text) or name.endswith(_ENDINGS):
+                names.add(name)
+        return names
+
+    def _has_changed(self, name: str) -> bool:
+        entry = self._files.get(name)
+        if entry is None:
+            return True
+        if isinstance(entry.stamps, dict):
+            return any(current_stamp(path) != stamp for path, stamp in entry.stamps.items())
+        return current_stamp(os.path.join(self.folder, name)) != entry.stamps
+
+    @property
+    def watched(self) -> set[Path]:
+        """The folders in which a change matters: the zone folder, and those of included files."""
+        return {self.folder} | {Path(path).parent for path in self._included}
+
+
+def _read_chunk(folder: str, names: list[str], settings: ZoneSettings) -> list[_Result]:
+    absolute: dict[str, bytes] = {}
+    results = []
+    for name in names:
+        loaded = load_file(folder, name, settings, absolute)
+        zone = loaded.zone
+        if zone is None:
+            results.append(_Result(name, None, None, loaded.problems, loaded.stamps))
+        else:
+            results.append(_Result(name, zone.apex, zone.pack(), loaded.problems, loaded.stamps))
+    return results

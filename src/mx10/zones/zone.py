@@ -1,0 +1,77 @@
+"""A zone: its names and their record sets, as the nameserver answers from them.
+
+A value without history or file names. It is kept packed (a small zone takes some 500 octets) and opened when somebody asks.
+"""
+
+import marshal
+from collections.abc import Iterator
+from typing import Final, Self
+
+from mx10.dns import rrtypes as rr
+from mx10.dns.wirename import parent
+
+RRset = tuple[int, tuple[bytes, ...]]
+"""TTL in seconds, and the data of each record (wire form, names uncompressed, case kept), in the order of the file."""
+
+Node = dict[int, RRset]
+"""The record sets of a name by type; empty for a name that only has names below it (RFC 4592 section 2.2.2)."""
+
+_FORMAT: Final = 4
+"""Of ``marshal``. Packed zones go between processes of one program, never to disk or over the net."""
+
+
+class Zone:
+    """A zone.
+
+    Args:
+        apex: the name of the zone, folded.
+        nodes: owner (folded wire name) to its record sets, every empty non-terminal included.
+    """
+
+    __slots__ = ("apex", "nodes")
+
+    def __init__(self, apex: bytes, nodes: dict[bytes, Node]) -> None:
+        self.apex = apex
+        self.nodes = nodes
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Zone) and self.apex == other.apex and self.nodes == other.nodes
+
+    __hash__ = None  # type: ignore[assignment]  # a zone holds dictionaries: it has no hash
+
+    def __repr__(self) -> str:
+        return f"Zone({self.apex!r}, {len(self.nodes)} names)"
+
+    @property
+    def serial(self) -> int:
+        """The serial number of the SOA record (RFC 1035 section 3.3.13)."""
+        soa = self.nodes[self.apex][rr.SOA][1][0]
+        return int.from_bytes(soa[-20:-16], "big")
+
+    def records(self) -> Iterator[tuple[bytes, int, int, bytes]]:
+        """Every record as owner, type, TTL in seconds and data."""
+        for owner, node in self.nodes.items():
+            for rrtype, (ttl, rdatas) in node.items():
+                for rdata in rdatas:
+                    yield owner, rrtype, ttl, rdata
+
+    def pack(self) -> bytes:
+        """The zone as octets, owners without the apex they all end in."""
+        cut = -len(self.apex)
+        return marshal.dumps((self.apex, {owner[:cut]: node for owner, node in self.nodes.items()}), _FORMAT)
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> Self:
+        """A zone from what ``pack`` made; for our own octets only, ``marshal`` trusts what it reads."""
+        apex, nodes = marshal.loads(packed)  # noqa: S302
+        return cls(apex, {owner + apex: node for owner, node in nodes.items()})
+
+
+def add_empty_nonterminals(apex: bytes, nodes: dict[bytes, Node]) -> None:
+    """Add the names that exist only because others are below them (RFC 4592 section 2.2.2); every owner is at or under the apex."""
+    nodes.setdefault(apex, {})
+    for owner in list(nodes):
+        above = parent(owner)
+        while above not in nodes and owner != apex:
+            nodes[above] = {}
+            above = parent(above)
