@@ -5,7 +5,7 @@ is compared, TTLs too. Messages are read by dnspython, not by our own codec, so 
 """
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import dns.exception
 import dns.message
@@ -26,7 +26,7 @@ class Rec:
     rrtype: int
     ttl: int
     rdata: bytes
-    text: str
+    text: str = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from peers import AUTHORITATIVE, Mx10, NoAnswer, Server, ask_many, ask_tcp, zone
 from peers.differential.answers import FIELDS, Said, understand
 from peers.differential.explained import TABLE, Case, Explained
 from peers.differential.questions import Asked, draw_questions, odd_questions
+from peers.differential.world import World
 from peers.differential.zones import Draft, draw, on_wire, write
 
 TCP_QUESTIONS = 400
@@ -65,17 +66,21 @@ def compare(
 def _compare(us: Server, them: Sequence[Server], drafts: list[Draft], asked: list[Asked]) -> Outcome:
     outcome = Outcome(questions=len(asked))
     servers = [us, *them]
+    world = World(drafts)
     said = [_ask_all(server, asked) for server in servers]
+    over_tcp = 0
     for question, answers in zip(asked, zip(*said, strict=True), strict=True):
-        _weigh(outcome, question, servers, answers, drafts)
+        whole = answers[0]
+        if whole.tc and over_tcp < TCP_QUESTIONS:
+            over_tcp += 1
+            all_whole = [_ask_tcp(server, question) for server in servers]
+            whole = all_whole[0]
+            _weigh(outcome, question, servers, all_whole, whole, world, tcp=True)
+            if whole.tc or whole.rcode == "silence":
+                outcome.broken.append(f"{question}: over TCP {whole.show()}")
+        _weigh(outcome, question, servers, answers, whole, world)
         _invariants(outcome, question, answers[0])
-    cut = [question for question, answer in zip(asked, said[0], strict=True) if answer.tc][:TCP_QUESTIONS]
-    for question in cut:
-        outcome.questions += 1
-        whole = [_ask_tcp(server, question) for server in servers]
-        _weigh(outcome, question, servers, whole, drafts, tcp=True)
-        if whole[0].tc:
-            outcome.broken.append(f"{question}: the TC bit over TCP")
+    outcome.questions += over_tcp
     return outcome
 
 
@@ -101,7 +106,8 @@ def _weigh(
     question: Asked,
     servers: Sequence[Server],
     answers: Sequence[Said],
-    drafts: list[Draft],
+    whole: Said,
+    world: World,
     *,
     tcp: bool = False,
 ) -> None:
@@ -116,7 +122,7 @@ def _weigh(
                 # What stands in an answer that was cut off is not to be used (RFC 2181 section 9): not compared.
                 continue
             differing.append(
-                (server, answer, _explanation(Case(question, server.name, name, ours, answer, tcp, drafts)))
+                (server, answer, _explanation(Case(question, server.name, name, ours, answer, whole, tcp, world)))
             )
         others = {getattr(answer, name) for answer in theirs}
         if (
