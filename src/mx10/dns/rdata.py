@@ -1,8 +1,9 @@
 """Record data: what stands behind the type, as text in master files and as octets on the wire.
 
-The types mail and hosting use most are described by a *layout*, a short string with one letter a field (see ``_FIELDS``): one table reads, prints and checks
-them. Other known types go through dnspython, imported only then, because it knows all of them; types nobody knows are written as RFC 3597 says. Names inside data are
-kept uncompressed and in the case they were written.
+The types mail and hosting use most are described by a *layout*, a short string with one letter a field (see
+``_FIELDS``): one table reads, prints and checks them. Other known types go through dnspython, imported only then,
+because it knows all of them; types nobody knows are written as RFC 3597 says. Names inside data are kept uncompressed
+and in the case they were written.
 """
 
 import re
@@ -23,8 +24,8 @@ MAX_TTL: Final = 2**31 - 1
 class Token(NamedTuple):
     """A word of a master file.
 
-    ``text`` is as written, escapes included, but without the quotes around it; ``line`` and ``column`` count from 1 (0: unknown); ``glued`` says
-    that no white space stood before it, as in ``alpn="h2"``.
+    ``text`` is as written, escapes included, but without the quotes around it; ``line`` and ``column`` count from 1 (0:
+    unknown); ``glued`` says that no white space stood before it, as in ``alpn="h2"``.
     """
 
     text: str
@@ -73,7 +74,8 @@ def seconds_from_text(text: str) -> int | None:
 
 
 def octets_from_text(text: str) -> bytes:
-    r"""The octets of a character string: ``\DDD`` is one octet, a backslash before anything else is that thing (RFC 1035 section 5.1).
+    r"""The octets of a character string: ``\DDD`` is one octet, a backslash before anything else is that thing (RFC
+    1035 section 5.1).
 
     Raises:
         ValueError: a bad escape, or not ASCII.
@@ -162,20 +164,18 @@ def _read_ipv6(token: Token, _origin: bytes | None) -> bytes:
     try:
         return inet_pton(AF_INET6, token.text)
     except (OSError, ValueError):
-        raise RdataSyntaxError(
-            f"{_shown(token)} is not an IPv6 address", "write one as 2001:db8::1", token
-        ) from None
+        raise RdataSyntaxError(f"{_shown(token)} is not an IPv6 address", "write one as 2001:db8::1", token) from None
 
 
 def _octets(token: Token) -> bytes:
     try:
         return octets_from_text(token.text)
     except UnicodeEncodeError:
-        raise RdataSyntaxError(
-            f"{_shown(token)} is not ASCII", "write each octet above 127 as \\DDD", token
-        ) from None
+        raise RdataSyntaxError(f"{_shown(token)} is not ASCII", "write each octet above 127 as \\DDD", token) from None
     except ValueError as error:
-        raise RdataSyntaxError(f"{_shown(token)} is not a string: {error}", "write a backslash as \\\\", token) from None
+        raise RdataSyntaxError(
+            f"{_shown(token)} is not a string: {error}", "write a backslash as \\\\", token
+        ) from None
 
 
 def _read_string(token: Token, _origin: bytes | None) -> bytes:
@@ -266,7 +266,7 @@ def _print_value(data: bytes, at: int) -> tuple[str, int]:
 
 
 def _print_strings(data: bytes, at: int) -> tuple[str, int]:
-    strings = []
+    strings: list[str] = []
     while at < len(data) or not strings:
         text, at = _print_string(data, at)
         strings.append(text)
@@ -371,7 +371,8 @@ def from_text(rrtype: int, tokens: Sequence[Token], origin: bytes | None = None)
 
 
 def to_text(rrtype: int, rdata: bytes) -> str:
-    r"""Record data as ``dig`` prints it; ``\# length hex`` for types without a form, and for data that is not of its type (RFC 3597 section 5)."""
+    r"""Record data as ``dig`` prints it; ``\# length hex`` for types without a form, and for data that is not of its
+    type (RFC 3597 section 5)."""
     try:
         return _print_checked(rrtype, rdata)
     except ValueError:
@@ -490,7 +491,9 @@ def _read_by_dnspython(rrtype: int, tokens: Sequence[Token], origin: bytes | Non
     try:
         value = dns.rdata.from_text(dns.rdataclass.IN, rrtype, text, origin=completed, relativize=False)
         wire = value.to_wire()
-    except Exception as error:  # dnspython reports bad text by many types: DNSException, ValueError, OverflowError, struct.error
+    except (
+        Exception
+    ) as error:  # dnspython reports bad text by many types: DNSException, ValueError, OverflowError, struct.error
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise RdataSyntaxError(
             f"these words are not {_data_of(rrtype)}: {reason}",

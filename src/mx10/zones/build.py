@@ -4,6 +4,7 @@ A zone comes out only where no error was found, by the reader or by a rule.
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,18 +15,22 @@ from mx10.zones import problems as p
 from mx10.zones.master import Master
 from mx10.zones.places import Places
 from mx10.zones.plain import Record
-from mx10.zones.problems import Problem, TooManyProblems
-from mx10.zones.rules import Finding, View, judge
+from mx10.zones.problems import Problem, TooManyProblemsError
+from mx10.zones.rules import judge
 from mx10.zones.source import Stamp
+from mx10.zones.view import Finding, View
 from mx10.zones.zone import Node, Zone, add_empty_nonterminals
 
 NO_SOA: Final = p.kind("no-soa", "error", "write the SOA record of the zone first", "RFC 1035 section 5.2")
 SEVERAL_SOA: Final = p.kind("several-soa", "error", "keep one of them", "RFC 1035 section 5.2")
-SOA_BELOW_APEX: Final = p.kind("soa-below-apex", "error", "put that zone into a file of its own", "RFC 1035 section 5.2")
+SOA_BELOW_APEX: Final = p.kind(
+    "soa-below-apex", "error", "put that zone into a file of its own", "RFC 1035 section 5.2"
+)
 OUT_OF_ZONE: Final = p.kind(
     "out-of-zone", "warning", "remove the record, or end a relative name without a dot", "RFC 1035 section 5.2"
 )
 DUPLICATE: Final = p.kind("duplicate-record", "warning", "remove one of them", "RFC 2181 section 5")
+RRSET_TOO_BIG: Final = p.kind("rrset-too-big", "warning", "remove records until the set fits", "RFC 1035 section 4.2.2")
 TTL_DIFFERS: Final = p.kind("ttl-differs", "warning", "give all records of a set the same TTL", "RFC 2181 section 5.2")
 
 # Where in the data of a type the name stands that is compared without regard to case (RFC 4343 section 3).
@@ -34,7 +39,8 @@ _NAME_AT: Final = {rr.NS: 0, rr.CNAME: 0, rr.PTR: 0, rr.DNAME: 0, rr.MX: 2, rr.S
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What a file gave: the zone, None where there was an error; the problems; and the stamps of every file it depends on."""
+    """What a file gave: the zone, None where there was an error; the problems; and the stamps of every file it depends
+    on."""
 
     zone: Zone | None
     problems: tuple[Problem, ...]
@@ -52,17 +58,25 @@ def build(master: Master, settings: ZoneSettings) -> Loaded:
             path = master.files[0] if master.files else ""
             problems.add(NO_SOA, path, 0, 0, "the file has no SOA record", "")
         else:
-            zone = Zone(apex, _assemble(apex, master.records, findings))
-            findings.extend(judge(View(zone)))
+            nodes = _assemble(apex, master.records, findings)
+            if add_empty_nonterminals(apex, nodes, settings.max_records):
+                zone = Zone(apex, nodes)
+                findings.extend(judge(View(zone)))
+            else:
+                what = (
+                    f"the zone has more than {settings.max_records} names, with those that only have names below them"
+                )
+                problems.add(p.TOO_MANY_RECORDS, master.files[0], 0, 0, what, "")
         if findings:
             _report(findings, master, settings)
-        if problems.errors:
-            zone = None
+            if problems.errors:
+                zone = None
     return Loaded(zone, tuple(problems), master.stamps)
 
 
 def _apex(records: Iterable[Record], findings: list[Finding]) -> bytes | None:
-    """The owner of the SOA record. Other SOA records are errors, but for the same one again, which closes a zone transfer."""
+    """The owner of the SOA record. Other SOA records are errors, but for the same one again, which closes a zone
+    transfer."""
     first: Record | None = None
     for record in records:
         if record[1] != rr.SOA:
@@ -115,7 +129,10 @@ def _assemble(apex: bytes, records: Iterable[Record], findings: list[Finding]) -
                 findings.append(Finding(TTL_DIFFERS, owner, rrtype, data, "ttl", what))
     for (owner, rrtype), group in several.items():
         nodes[owner][rrtype] = (nodes[owner][rrtype][0], tuple(group.values()))
-    add_empty_nonterminals(apex, nodes)
+        # Owner (compressed), type, class, TTL and length take 12 octets a record, and header and question some more.
+        if sum(map(len, group)) + 12 * len(group) > 65535 - 12 - 4 - len(owner):
+            what = f"the {len(group)} {rr.type_to_text(rrtype)} records of {to_text(owner)} do not fit into a message"
+            findings.append(Finding(RRSET_TOO_BIG, owner, rrtype, None, "owner", what))
     return nodes
 
 
@@ -134,9 +151,7 @@ def _report(findings: list[Finding], master: Master, settings: ZoneSettings) -> 
         for finding in [each for each in findings if each.kind.severity == severity][: settings.max_problems]
     ]
     places = Places(master, told)
-    try:
+    with suppress(TooManyProblemsError):
         for finding in told:
             path, line, column = places.find(finding)
             master.problems.add(finding.kind, path, line, column, finding.what, finding.mend)
-    except TooManyProblems:
-        pass

@@ -1,7 +1,7 @@
 """The zones of a folder: one master file a zone, all loaded at the start, each alone again when its file changes.
 
-A zone whose file turns bad stays as it was; the problems say so. The folder is listed, and files are read, only when somebody calls: nothing here watches
-or waits.
+A zone whose file turns bad stays as it was; the problems say so. The folder is listed, and files are read, only when
+somebody calls: nothing here watches or waits.
 """
 
 import os
@@ -25,7 +25,8 @@ SKIPPED_ENDINGS: Final = (
     "~", ".swp", ".swo", ".swx", ".tmp", ".jnl", ".jbk", ".inc", ".bak", ".orig", ".rej", ".dpkg-old", ".dpkg-dist", ".rpmsave",
     ".rpmnew",
 )  # fmt: skip
-"""What a file ends in that is no zone file: left by editors, patches, package managers and other nameservers; and .inc, for files to be included."""
+"""What a file ends in that is no zone file: left by editors, patches, package managers and other nameservers; and .inc,
+for files to be included."""
 
 _ENDINGS: Final = (".zone", ".db", ".txt")
 _CHUNK: Final = 250
@@ -33,7 +34,8 @@ _CHUNK: Final = 250
 
 
 class _Entry(NamedTuple):
-    """What is remembered of a zone file: the apex it gave (None: never good), and the stamps of the files it depends on."""
+    """What is remembered of a zone file: the apex it gave (None: never good), and the stamps of the files it depends
+    on."""
 
     apex: bytes | None
     stamps: dict[str, Stamp] | Stamp
@@ -63,8 +65,15 @@ def is_zone_file_name(name: str) -> bool:
     return not (name.startswith(".") or name.endswith(SKIPPED_ENDINGS) or name.upper().startswith("README"))
 
 
+def _is_zone_file(entry: os.DirEntry[str]) -> bool:
+    """The same, with a look at what it is: a folder with an ordinary name is for files to be included, and one with a
+    zone's name is a mistake to tell."""
+    return is_zone_file_name(entry.name) and (entry.name.endswith(_ENDINGS) or not entry.is_dir())
+
+
 def origin_from_file_name(name: str) -> bytes | None:
-    """The zone a file is named for: ``example.com.zone``, ``example.com.db``, ``db.example.com`` and ``example.com`` are all example.com; ``root.zone`` is the root.
+    """The zone a file is named for: ``example.com.zone``, ``example.com.db``, ``db.example.com`` and ``example.com``
+    are all example.com; ``root.zone`` is the root.
 
     Returns:
         A folded wire name; None where the name is no domain name, and the file has to say $ORIGIN.
@@ -157,18 +166,16 @@ class ZoneFolder:
 
     def _list(self) -> tuple[list[str], list[Problem]]:
         """The names of the zone files, sorted; and what cannot be one although it is named so."""
-        names = []
+        names: list[str] = []
         problems = Problems(1 << 30)
         try:
             with os.scandir(self.folder) as entries:
-                for entry in entries:
-                    if is_zone_file_name(entry.name) and (
-                        entry.is_file() or entry.name.endswith(_ENDINGS) or not entry.is_dir()
-                    ):
-                        names.append(entry.name)
+                names.extend(entry.name for entry in entries if _is_zone_file(entry))
         except OSError as error:
             mend = "make the folder, or name another one with nameserver.zone_dir"
-            problems.add(p.UNREADABLE, str(self.folder), 0, 0, f"the zone folder cannot be read: {error.strerror}", mend)
+            problems.add(
+                p.UNREADABLE, str(self.folder), 0, 0, f"the zone folder cannot be read: {error.strerror}", mend
+            )
         names.sort()
         return names, problems.found
 
@@ -188,7 +195,8 @@ class ZoneFolder:
                     yield future.result()
                 except BrokenProcessPool:
                     lost.extend(chunk)
-        # Something killed a reader, most likely for want of memory: one file at a time, in a process of its own, tells which file it was.
+        # Something killed a reader, most likely for want of memory: one file at a time, in a process of its own, tells
+        # which file it was.
         for name in lost:
             with ProcessPoolExecutor(1, get_context("fork")) as pool:
                 try:
@@ -252,7 +260,8 @@ class ZoneFolder:
         """Read again what changed.
 
         Args:
-            paths: the files that changed, zone files or included ones, as a watcher names them; None to look at all files.
+            paths: the files that changed, zone files or included ones, as a watcher names them; None to look at all
+                files.
 
         Returns:
             The zones that are different now.
@@ -295,10 +304,10 @@ class ZoneFolder:
         text = os.path.normpath(path)
         names = set(self._included.get(text, ())) | set(self._included.get(os.path.realpath(text), ()))
         folder, name = os.path.split(text)
-        if is_zone_file_name(name) and os.path.realpath(folder) == os.path.realpath(self.folder):
-            # A folder that is not named like a zone is for included files.
-            if not os.path.isdir(text) or name.endswith(_ENDINGS):
-                names.add(name)
+        here = is_zone_file_name(name) and os.path.realpath(folder) == os.path.realpath(self.folder)
+        # A folder that is not named like a zone is for included files.
+        if here and (name.endswith(_ENDINGS) or not os.path.isdir(text)):
+            names.add(name)
         return names
 
     def _has_changed(self, name: str) -> bool:

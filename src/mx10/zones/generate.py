@@ -1,7 +1,9 @@
-"""$GENERATE: many like records from one line, as BIND defines it (BIND 9 Administrator Reference Manual, section "BIND Primary File Extension").
+"""$GENERATE: many like records from one line, as BIND defines it (BIND 9 Administrator Reference Manual, section "BIND
+Primary File Extension").
 
-``$`` is the number of the turn, ``${offset,width,base}`` the same with an offset added, padded to a width, in base d, o, x, X, or n and N: the digits of the
-hexadecimal number from the last to the first with dots between, as names under ip6.arpa want them. ``$$`` is a dollar sign.
+``$`` is the number of the turn, ``${offset,width,base}`` the same with an offset added, padded to a width, in base d,
+o, x, X, or n and N: the digits of the hexadecimal number from the last to the first with dots between, as names under
+ip6.arpa want them. ``$$`` is a dollar sign.
 """
 
 import re
@@ -40,7 +42,8 @@ class _Number:
 
 
 def _nibbles(value: int, width: int, upper: bool) -> str:
-    """Hexadecimal digits from the last to the first; ``width`` counts digits and dots, so an even one leaves a dot at the end."""
+    """Hexadecimal digits from the last to the first; ``width`` counts digits and dots, so an even one leaves a dot at
+    the end."""
     written: list[str] = []
     while value or width > 0 or not written:
         digit = f"{value & 15:x}"
@@ -61,7 +64,7 @@ def numbers(text: str) -> range:
     """
     match = _RANGE.fullmatch(text)
     if not match:
-        raise GenerateError(f"{ascii(text[:60])} is not a range")
+        raise GenerateError(f"{text[:60]!a} is not a range")
     start, stop, step = int(match[1]), int(match[2]), int(match[3] or 1)
     if stop < start:
         raise GenerateError(f"the range {text} ends before it begins")

@@ -1,12 +1,15 @@
-"""Reading master files: RFC 1035 section 5, $TTL (RFC 2308 section 4), $INCLUDE, $GENERATE, and types without a name (RFC 3597), as BIND reads and writes them.
+"""Reading master files: RFC 1035 section 5, $TTL (RFC 2308 section 4), $INCLUDE, $GENERATE, and types without a name
+(RFC 3597), as BIND reads and writes them.
 
-``read`` gives the records of a zone in the order of the file, each with the place it stands at, and the problems. An error does not stop it: reading goes on with the next
-record, so that one run finds them all, up to a limit. Nothing that a file holds raises anything out of here, and every quantity it could blow up has a limit in
-``ZoneSettings``. What the records mean together is the business of ``build`` and ``rules``.
+``read`` gives the records of a zone in the order of the file, each with the place it stands at, and the problems. An
+error does not stop it: reading goes on with the next record, so that one run finds them all, up to a limit. Nothing
+that a file holds raises anything out of here, and every quantity it could blow up has a limit in ``ZoneSettings``. What
+the records mean together is the business of ``build`` and ``rules``.
 """
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -18,7 +21,7 @@ from mx10.dns.wirename import NameSyntaxError
 from mx10.zones import problems as p
 from mx10.zones.generate import GenerateError, Template, numbers
 from mx10.zones.plain import Context, Record, join_plain, read_plain
-from mx10.zones.problems import Kind, Problems, TooManyProblems
+from mx10.zones.problems import Kind, Problems, TooManyProblemsError
 from mx10.zones.source import Source, SourceError, Stamp, current_stamp, resolve
 from mx10.zones.tokens import Entry, scan
 
@@ -29,7 +32,8 @@ _OTHER_CLASSES: Final = frozenset({"CH", "CHAOS", "HS", "HESIOD", "NONE", "ANY"}
 
 @dataclass(slots=True)
 class Master:
-    """What reading gave: ``files`` in the order of their index in places, ``stamps`` of every file the result depends on, missing ones included."""
+    """What reading gave: ``files`` in the order of their index in places, ``stamps`` of every file the result depends
+    on, missing ones included."""
 
     records: list[Record]
     problems: Problems
@@ -67,7 +71,7 @@ def read_text(text: str, origin: bytes | None, settings: ZoneSettings, *, path: 
     return reader.master
 
 
-class _Abandon(Exception):
+class _AbandonError(Exception):
     """A limit was passed: the rest of the zone is not read."""
 
 
@@ -99,14 +103,11 @@ class _Reader:
 
     def run(self, path: str, source: Source | None) -> None:
         self.path = path
-        try:
-            self.read_source(source or self.open(path, path))
-        except SourceError as error:
-            self.report_quietly(error.kind, 0, 0, error.what, error.mend)
-        except _Abandon:
-            pass
-        except TooManyProblems:
-            pass
+        with suppress(_AbandonError, TooManyProblemsError):
+            try:
+                self.read_source(source or self.open(path, path))
+            except SourceError as error:
+                self.report(error.kind, 0, 0, error.what, error.mend)
 
     # ------------------------------------------------------------ files
 
@@ -154,15 +155,17 @@ class _Reader:
                 if len(records) > most:
                     self.too_many_records(number)
             else:
-                number = self.read_entry(line, number, lines)
+                number = self.read_entry(line, number, lines, simple)
 
-    def read_entry(self, line: str, number: int, lines: Iterator[str]) -> int:
+    def read_entry(self, line: str, number: int, lines: Iterator[str], simple: bool) -> int:
         """Read the entry that begins with a line; the number of its last line."""
-        taken, words = join_plain(line, lines)
-        if words and all(map(_is_simple, taken)) and read_plain(self.context, words, line, number):
-            if len(self.context.records) > self.settings.max_records:
-                self.too_many_records(number)
-            return number + len(taken) - 1
+        taken = [line]
+        if line[0] != "$":
+            taken, words = join_plain(line, lines)
+            if words and (simple or all(map(_is_simple, taken))) and read_plain(self.context, words, line, number):
+                if len(self.context.records) > self.settings.max_records:
+                    self.too_many_records(number)
+                return number + len(taken) - 1
         entry = scan(taken, number, lines, self.settings.max_line_bytes, self.report)
         if entry.good and entry.tokens:
             try:
@@ -226,7 +229,7 @@ class _Reader:
             mend = ""
             if token is not tokens[0] and _is_type(tokens[0].text):
                 mend = f"begin the line with the owner name, or with white space; now {tokens[0].text} is the owner"
-            raise _EntryError(p.UNKNOWN_TYPE, token, f"{ascii(token.text[:60])} is not a record type", mend) from None
+            raise _EntryError(p.UNKNOWN_TYPE, token, f"{token.text[:60]!a} is not a record type", mend) from None
         if number == 0 or number == rr.OPT or 128 <= number <= 255:
             raise _EntryError(p.META_TYPE, token, f"{token.text} records cannot be in a zone")
         return number
@@ -235,11 +238,12 @@ class _Reader:
         seconds = None if token.quoted else rdata.seconds_from_text(token.text)
         if seconds is None or seconds > rdata.MAX_TTL:
             problem = "is not a TTL" if seconds is None else f"is a TTL above {rdata.MAX_TTL} seconds"
-            raise _EntryError(p.BAD_TTL, token, f"{ascii(token.text[:60])} {problem}")
+            raise _EntryError(p.BAD_TTL, token, f"{token.text[:60]!a} {problem}")
         return seconds
 
     def ttl(self, explicit: int | None, rrtype: int, data: bytes, token: Token) -> int:
-        """The TTL of a record: its own, that of $TTL, the last one (RFC 1035 section 5.1), or for want of all of them the SOA's minimum."""
+        """The TTL of a record: its own, that of $TTL, the last one (RFC 1035 section 5.1), or for want of all of them
+        the SOA's minimum."""
         context = self.context
         if explicit is not None:
             context.last_ttl = explicit
@@ -267,7 +271,7 @@ class _Reader:
             if origin is None and wire != wirename.from_text(token.text, _SOME_ORIGIN):
                 raise _EntryError(p.NO_ORIGIN, token, f"{token.text[:60]} is relative, and there is no origin")
         except NameSyntaxError as error:
-            raise _EntryError(p.BAD_NAME, token, f"{ascii(token.text[:60])} is not a name: {error}") from None
+            raise _EntryError(p.BAD_NAME, token, f"{token.text[:60]!a} is not a name: {error}") from None
         return wire
 
     def data(self, rrtype: int, tokens: list[Token], before: Token) -> bytes:
@@ -298,7 +302,7 @@ class _Reader:
             self.expect(tokens, 4, len(tokens), "$GENERATE 1-10 host$ A 192.0.2.$")
             self.generate(arguments)
         else:
-            raise _EntryError(p.UNKNOWN_DIRECTIVE, tokens[0], f"{ascii(tokens[0].text[:60])} is not a directive")
+            raise _EntryError(p.UNKNOWN_DIRECTIVE, tokens[0], f"{tokens[0].text[:60]!a} is not a directive")
 
     def expect(self, tokens: list[Token], least: int, most: int, form: str) -> None:
         count = len(tokens) - 1
@@ -308,7 +312,8 @@ class _Reader:
             raise _EntryError(p.BAD_DIRECTIVE, token, what, f"write: {form}")
 
     def include(self, token: Token, origin: bytes | None) -> None:
-        """Read another file here. Origin and owner are afterwards what they were (RFC 1035 section 5.1); $TTL stays, as in BIND."""
+        """Read another file here. Origin and owner are afterwards what they were (RFC 1035 section 5.1); $TTL stays, as
+        in BIND."""
         settings = self.settings
         if self.folder is None:
             raise _EntryError(p.OUTSIDE_FOLDER, token, "this text is in no folder that it could include files from")
@@ -331,7 +336,7 @@ class _Reader:
         except SourceError as error:
             raise _EntryError(error.kind, token, f"{token.text[:100]}: {error.what}", error.mend) from None
         except ValueError as error:
-            raise _EntryError(p.UNREADABLE, token, f"{ascii(token.text[:60])} is not a file name: {error}") from None
+            raise _EntryError(p.UNREADABLE, token, f"{token.text[:60]!a} is not a file name: {error}") from None
         context = self.context
         outer_origin, outer_owner = context.origin, context.owner
         context.set_origin(origin)
@@ -382,12 +387,6 @@ class _Reader:
     def report(self, kind: Kind, line: int, column: int, what: str, mend: str) -> None:
         self.master.problems.add(kind, self.path, line, column, what, mend)
 
-    def report_quietly(self, kind: Kind, line: int, column: int, what: str, mend: str) -> None:
-        try:
-            self.report(kind, line, column, what, mend)
-        except TooManyProblems:
-            pass
-
     def line_too_long(self, number: int) -> None:
         most = self.settings.max_line_bytes
         self.report(p.LINE_TOO_LONG, number, 1, f"the line has more than {most} octets", "")
@@ -395,7 +394,7 @@ class _Reader:
     def too_many_records(self, number: int) -> None:
         most = self.settings.max_records
         self.report(p.TOO_MANY_RECORDS, number, 1, f"the zone has more than {most} records", "")
-        raise _Abandon
+        raise _AbandonError
 
 
 def _as_written(tokens: list[Token]) -> str:

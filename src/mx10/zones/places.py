@@ -1,6 +1,7 @@
 """Where in a file a rule's finding stands: file, line, and column of the word meant.
 
-The reader notes only the line of each record, since nearly none is ever asked for; here the line is taken apart again for those that are.
+The reader notes only the line of each record, since nearly none is ever asked for; here the line is taken apart again
+for those that are.
 """
 
 from collections.abc import Iterable, Iterator
@@ -9,9 +10,9 @@ from itertools import islice
 from mx10.dns.rdata import Token
 from mx10.zones.master import Master
 from mx10.zones.problems import Kind
-from mx10.zones.rules import Finding
 from mx10.zones.source import Source, SourceError
 from mx10.zones.tokens import scan
+from mx10.zones.view import Finding
 
 _LINES = 64
 """Lines of an entry that are looked through for a word."""
@@ -96,7 +97,8 @@ def _ignore(_kind: Kind, _line: int, _column: int, _what: str, _mend: str) -> No
 
 
 def _word(lines: list[str], number: int, field: str) -> Token | None:
-    """The word of an entry that a field names: ``owner``, ``ttl``, ``type``, ``data`` (its first word), ``target`` (its last)."""
+    """The word of an entry that a field names: ``owner``, ``ttl``, ``type``, ``data`` (its first word), ``target`` (its
+    last)."""
     if not lines:
         return None
     entry = scan(lines, number, iter(()), _OCTETS, _ignore)
@@ -122,5 +124,3 @@ def _word(lines: list[str], number: int, field: str) -> Token | None:
     if field == "ttl" and ttl:
         return ttl
     return tokens[min(at + (field == "data"), len(tokens) - 1)]
-
-

@@ -1,7 +1,8 @@
 """The quick way through a master file: lines of plain words, as nearly all lines are.
 
-A line is taken here only where every word is known to be harmless: names of ordinary characters, numbers, addresses, one quoted string. Everything else is refused without
-a word and read by ``master``, exactly and with its errors. So nothing here reports, and a line both ways would read must mean the same by both.
+A line is taken here only where every word is known to be harmless: names of ordinary characters, numbers, addresses,
+one quoted string. Everything else is refused without a word and read by ``master``, exactly and with its errors. So
+nothing here reports, and a line both ways would read must mean the same by both.
 """
 
 import re

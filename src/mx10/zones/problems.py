@@ -1,7 +1,8 @@
 """What can be wrong with a zone file: every kind of problem, and one problem at its place.
 
-An *error* keeps the zone from being served (or from replacing the one served before); a *warning* does not. A kind has a stable code; ``docs/zone-files.md`` explains
-each, and a test holds both lists equal. The kinds a rule finds are declared beside the rule, those of reading a file here.
+An *error* keeps the zone from being served (or from replacing the one served before); a *warning* does not. A kind has
+a stable code; ``docs/zone-files.md`` explains each, and a test holds both lists equal. The kinds a rule finds are
+declared beside the rule, those of reading a file here.
 """
 
 from collections.abc import Iterator
@@ -15,7 +16,8 @@ Severity = Literal["error", "warning"]
 class Kind:
     """A kind of problem.
 
-    ``mend`` is what to do about it, where the place itself does not suggest something better; ``source`` the text that says so.
+    ``mend`` is what to do about it, where the place itself does not suggest something better; ``source`` the text that
+    says so.
     """
 
     code: str
@@ -75,7 +77,9 @@ UNCLOSED_PARENTHESIS = kind("unclosed-parenthesis", "error", "write the ) where 
 UNOPENED_PARENTHESIS = kind("unopened-parenthesis", "error", "remove the )", _RFC1035)
 
 # Records
-BAD_NAME = kind("bad-name", "error", "write a domain name: labels of at most 63 octets, 255 in all", "RFC 1035 section 2.3.4")
+BAD_NAME = kind(
+    "bad-name", "error", "write a domain name: labels of at most 63 octets, 255 in all", "RFC 1035 section 2.3.4"
+)
 NO_ORIGIN = kind("no-origin", "error", "write $ORIGIN and the zone's name with a final dot above it", _RFC1035)
 NO_OWNER = kind("no-owner", "error", "write the owner name at the start of the line", _RFC1035)
 NO_TYPE = kind("no-type", "error", "write: owner TTL IN TYPE data", _RFC1035)
@@ -99,10 +103,12 @@ GENERATE_TOO_MANY = kind("generate-too-many", "error", "make the range smaller, 
 
 # Limits
 TOO_MANY_RECORDS = kind("too-many-records", "error", "split the zone, or raise zones.max_records")
-TOO_MANY_PROBLEMS = kind("too-many-problems", "error", "mend those above and read the file again, or raise zones.max_problems")
+TOO_MANY_PROBLEMS = kind(
+    "too-many-problems", "error", "mend those above and read the file again, or raise zones.max_problems"
+)
 
 
-class TooManyProblems(Exception):
+class TooManyProblemsError(Exception):
     """Reading on makes no sense: as many errors were found as are told."""
 
 
@@ -132,7 +138,7 @@ class Problems:
         """Note a problem.
 
         Raises:
-            TooManyProblems: it was the last error to be told.
+            TooManyProblemsError: it was the last error to be told.
         """
         if kind.severity == "warning":
             self.warnings += 1
@@ -142,4 +148,4 @@ class Problems:
         if kind.severity == "error" and self.errors >= self._limit:
             what = f"{self._limit} errors were found; the rest of the zone was not read"
             self.found.append(Problem("error", TOO_MANY_PROBLEMS.code, path, 0, 0, what, TOO_MANY_PROBLEMS.mend, ""))
-            raise TooManyProblems
+            raise TooManyProblemsError

@@ -1,110 +1,52 @@
-"""The rules a zone is held to when it is loaded: one small function a rule, each with its code, its severity, the mend and the source.
+"""The rules a zone is held to when it is loaded: one small function a rule, each with its code, its severity, the mend
+and the source.
 
-A rule sees the zone through a ``View`` and yields findings; it is called only where the zone has a record of the types it is about. What is a mistake beyond doubt, or cannot
-be answered from, is an error; what works but hurts somebody is a warning. Rules that need the order of the records (duplicates, TTLs) are in ``build``.
+A rule sees the zone through a ``View`` and yields findings; it is called only where the zone has records of the types
+it is about. What is a mistake beyond doubt, or cannot be answered from, is an error; what works but hurts somebody is a
+warning. Rules that need the records one by one (duplicates, TTLs) are in ``build``.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from mx10.dns import rrtypes as rr
 from mx10.dns.rdata import mx
-from mx10.dns.wirename import ROOT, is_under, labels, parent, to_text
+from mx10.dns.wirename import ROOT, is_under, labels, to_text
 from mx10.zones.problems import Kind, Severity, kind
-from mx10.zones.zone import Node, Zone
+from mx10.zones.view import Finding, View
 
+_CUT: Final = -1
+"""Stands among the types of a zone that delegates a part of itself."""
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What a rule found, and the record it stands at: ``field`` names the word meant (``owner``, ``ttl``, ``type``, ``data``, ``target``)."""
-
-    kind: Kind
-    owner: bytes
-    rrtype: int
-    data: bytes | None
-    field: str
-    what: str
-    mend: str = ""
-    nth: int = 1
-    """Which of several equal records."""
-
-
-class View:
-    """A zone as the rules look at it."""
-
-    __slots__ = ("apex", "by_type", "cuts", "dnames", "nodes")
-
-    def __init__(self, zone: Zone) -> None:
-        self.apex = zone.apex
-        self.nodes = zone.nodes
-        self.by_type: dict[int, list[bytes]] = {}
-        """Owners by the types they have."""
-        for owner, node in zone.nodes.items():
-            for rrtype in node:
-                owners = self.by_type.get(rrtype)
-                if owners is None:
-                    self.by_type[rrtype] = [owner]
-                else:
-                    owners.append(owner)
-        self.cuts = frozenset(self.by_type.get(rr.NS, ())) - {zone.apex}
-        """Where zones are delegated away."""
-        self.dnames = frozenset(self.by_type.get(rr.DNAME, ()))
-
-    def records(self, rrtype: int) -> Iterator[tuple[bytes, bytes]]:
-        """Owner and data of every record of a type."""
-        for owner in self.by_type.get(rrtype, ()):
-            for data in self.nodes[owner][rrtype][1]:
-                yield owner, data
-
-    def above(self, name: bytes, among: frozenset[bytes]) -> bytes | None:
-        """The highest of some names that is above ``name`` within the zone, not ``name`` itself."""
-        found = None
-        if among:
-            while name != self.apex and name != ROOT:
-                name = parent(name)
-                if name in among:
-                    found = name
-        return found
-
-    def own_node(self, name: bytes) -> Node | None:
-        """What the zone itself says about a folded name, by a wildcard if need be (RFC 4592); empty where there is no such name.
-
-        Returns:
-            None where somebody else has to be asked: the name is outside the zone, delegated away, or below a DNAME.
-        """
-        if not is_under(name, self.apex):
-            return None
-        if name in self.cuts or self.above(name, self.cuts) or self.above(name, self.dnames):
-            return None
-        node = self.nodes.get(name)
-        if node is not None:
-            return node
-        while name not in self.nodes:
-            name = parent(name)
-        return self.nodes.get(b"\1*" + name, {})
+Find = Callable[[View, Kind], Iterable[Finding]]
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule: it is asked where the zone has one of the types; where ``types`` is empty, always."""
+    """A rule. It is asked where the zone has every type of ``needs``; a tuple there means one of them."""
 
     kind: Kind
-    types: tuple[int, ...]
-    find: Callable[[View, Kind], Iterable[Finding]]
+    needs: tuple[int | tuple[int, ...], ...]
+    find: Find
+
+    def concerns(self, types: frozenset[int]) -> bool:
+        """Whether a zone with these types may break it."""
+        return all(need in types if isinstance(need, int) else not types.isdisjoint(need) for need in self.needs)
 
 
 RULES: Final[list[Rule]] = []
 
 
 def rule(
-    code: str, severity: Severity, mend: str, source: str, *types: int
-) -> Callable[[Callable[[View, Kind], Iterable[Finding]]], Callable[[View, Kind], Iterable[Finding]]]:
+    code: str, severity: Severity, mend: str, source: str, *needs: int | tuple[int, ...]
+) -> Callable[[Find], Find]:
     """Declare a function as a rule."""
     declared = kind(code, severity, mend, source)
 
-    def register(find: Callable[[View, Kind], Iterable[Finding]]) -> Callable[[View, Kind], Iterable[Finding]]:
-        RULES.append(Rule(declared, types, find))
+    def register(find: Find) -> Find:
+        RULES.append(Rule(declared, needs, find))
         return find
 
     return register
@@ -112,11 +54,14 @@ def rule(
 
 def judge(view: View) -> Iterator[Finding]:
     """What all rules find in a zone."""
-    has = view.by_type
-    for each in RULES:
-        types = each.types
-        if not types or types[0] in has or (len(types) > 1 and any(rrtype in has for rrtype in types)):
-            yield from each.find(view, each.kind)
+    for each in _concerned(frozenset((*view.by_type, _CUT) if view.cuts else view.by_type)):
+        yield from each.find(view, each.kind)
+
+
+@lru_cache(maxsize=1024)
+def _concerned(types: frozenset[int]) -> tuple[Rule, ...]:
+    """The rules to ask; zones with the same types are many."""
+    return tuple(each for each in RULES if each.concerns(types))
 
 
 # ---------------------------------------------------------------- the apex
@@ -140,10 +85,15 @@ def single_ns(view: View, kind: Kind) -> Iterable[Finding]:
 
 
 @rule(
-    "soa-times", "warning", "a good start is: refresh 2h, retry 30m, expire 2w, negative answers 1h", "RFC 1912 section 2.2", rr.SOA
-)  # fmt: skip
+    "soa-times",
+    "warning",
+    "a good start is: refresh 2h, retry 30m, expire 2w, negative answers 1h",
+    "RFC 1912 section 2.2",
+    rr.SOA,
+)
 def soa_times(view: View, kind: Kind) -> Iterable[Finding]:
-    """Secondaries ask again after refresh, after retry if that failed, and give up after expire; the last field is for negative answers."""
+    """Secondaries ask again after refresh, after retry if that failed, and give up after expire; the last field is for
+    negative answers."""
     data = view.nodes[view.apex][rr.SOA][1][0]
     refresh, retry, expire, minimum = (int.from_bytes(data[at : at + 4 or None], "big") for at in (-16, -12, -8, -4))
     said = []
@@ -156,14 +106,18 @@ def soa_times(view: View, kind: Kind) -> Iterable[Finding]:
     return [Finding(kind, view.apex, rr.SOA, data, "data", what) for what in said]
 
 
-@rule("soa-mailbox", "warning", "write hostmaster.example.com. for hostmaster@example.com", "RFC 1035 section 8", rr.SOA)
+@rule(
+    "soa-mailbox", "warning", "write hostmaster.example.com. for hostmaster@example.com", "RFC 1035 section 8", rr.SOA
+)
 def soa_mailbox(view: View, kind: Kind) -> Iterable[Finding]:
     """The mailbox is written as a name; a real @ in it is nobody's address."""
     data = view.nodes[view.apex][rr.SOA][1][0]
-    mailbox = labels(data)  # the first name of the data
-    second = data[sum(map(len, mailbox)) + len(mailbox) + 1 :]
-    if any(b"@" in label for label in labels(second)):
-        return [Finding(kind, view.apex, rr.SOA, data, "data", "the SOA's mailbox has an @ in it")]
+    # A look at all of the data first: hardly any zone gets further.
+    if b"@" in data:
+        primary = labels(data)
+        mailbox = data[sum(map(len, primary)) + len(primary) + 1 :]
+        if any(b"@" in label for label in labels(mailbox)):
+            return [Finding(kind, view.apex, rr.SOA, data, "data", "the SOA's mailbox has an @ in it")]
     return ()
 
 
@@ -174,7 +128,9 @@ _BESIDE_CNAME: Final = frozenset({rr.CNAME, rr.RRSIG, rr.NSEC, rr.SIG, rr.KEY, 3
 """What may stand beside a CNAME: the records of DNSSEC (RFC 4034 section 2.5 and section 4; RFC 2535 for 30, NXT)."""
 
 
-@rule("cname-not-alone", "error", "remove the CNAME, or everything else of that name", "RFC 2181 section 10.1", rr.CNAME)
+@rule(
+    "cname-not-alone", "error", "remove the CNAME, or everything else of that name", "RFC 2181 section 10.1", rr.CNAME
+)
 def cname_not_alone(view: View, kind: Kind) -> Iterable[Finding]:
     """A name that is an alias has no data of its own."""
     for owner in view.by_type[rr.CNAME]:
@@ -232,55 +188,61 @@ def dname_wildcard(view: View, kind: Kind) -> Iterable[Finding]:
 # ---------------------------------------------------------------- targets
 
 
-def _targets(view: View, *rrtypes: int) -> Iterator[tuple[bytes, int, bytes, bytes]]:
-    """Owner, type, data and folded target of records that name a host; those that name none (``.``) left out."""
-    for rrtype in rrtypes:
-        at = _TARGET_AT[rrtype]
-        for owner, data in view.records(rrtype):
-            target = data[at:].lower()
-            if target != ROOT:
-                yield owner, rrtype, data, target
-
-
-_TARGET_AT: Final = {rr.NS: 0, rr.MX: 2, rr.SRV: 6}
-
-
-@rule("target-is-address", "error", "write the name of a host; its address goes into an A or AAAA record", "RFC 1035 section 3.3.9", rr.MX, rr.NS, rr.SRV)  # fmt: skip
+@rule(
+    "target-is-address",
+    "error",
+    "write the name of a host; its address goes into an A or AAAA record",
+    "RFC 1035 section 3.3.9",
+    (rr.MX, rr.NS, rr.SRV),
+)
 def target_is_address(view: View, kind: Kind) -> Iterable[Finding]:
     """MX, NS and SRV name hosts; an address written there is taken for a name, and nobody finds it."""
-    for owner, rrtype, data, target in _targets(view, rr.MX, rr.NS, rr.SRV):
-        inside = target[: -len(view.apex)] if target.endswith(view.apex) else target[:-1]
-        if inside[:1].isdigit() or b"\0" not in inside and inside[1:2].isdigit():
-            parts = labels(inside + b"\0")
-            if len(parts) == 4 and all(len(part) < 4 and part.isdigit() and int(part) < 256 for part in parts):
-                if not view.apex.endswith(b"\4arpa\0"):
-                    shown = ".".join(part.decode() for part in parts)
-                    what = f"the {rr.type_to_text(rrtype)} record of {to_text(owner)} points to the address {shown}"
-                    yield Finding(kind, owner, rrtype, data, "target", what)
+    if view.apex.endswith(_REVERSE):
+        return
+    for owner, rrtype, data, target in view.targets:
+        # Written with a final dot it is a name of its own, and without one it is completed with the origin.
+        if target[1:2].isdigit():
+            shown = _address_in(target, view.apex)
+            if shown:
+                what = f"the {rr.type_to_text(rrtype)} record of {to_text(owner)} points to the address {shown}"
+                yield Finding(kind, owner, rrtype, data, "target", what)
 
 
-@rule("mx-to-alias", "warning", "write the name the CNAME points to", "RFC 2181 section 10.3", rr.MX, rr.SRV)
+_REVERSE: Final = b"\4arpa\0"
+"""Names made of an address's numbers are in order here."""
+
+
+def _address_in(target: bytes, apex: bytes) -> str:
+    """The IPv4 address a name was meant to be; empty where it is none."""
+    parts = labels(target)
+    if len(parts) > 4 and is_under(target, apex):
+        parts = parts[: -len(labels(apex)) or None]
+    if len(parts) == 4 and all(len(part) < 4 and part.isdigit() and int(part) < 256 for part in parts):
+        return ".".join(part.decode("ascii") for part in parts)
+    return ""
+
+
+@rule(
+    "mx-to-alias", "warning", "write the name the CNAME points to", "RFC 2181 section 10.3", rr.CNAME, (rr.MX, rr.SRV)
+)
 def mx_to_alias(view: View, kind: Kind) -> Iterable[Finding]:
     """Some senders do not follow an alias there. BIND warns too (check-mx-cname, check-srv-cname)."""
-    yield from _to_alias(view, kind, _targets(view, rr.MX, rr.SRV))
+    return _to_alias(view, kind, [each for each in view.targets if each[1] != rr.NS])
 
 
-@rule("ns-to-alias", "error", "write the name the CNAME points to", "RFC 2181 section 10.3", rr.NS)
+@rule("ns-to-alias", "error", "write the name the CNAME points to", "RFC 2181 section 10.3", rr.CNAME, rr.NS)
 def ns_to_alias(view: View, kind: Kind) -> Iterable[Finding]:
     """Resolvers do not follow an alias to a nameserver, so the zone loses it. BIND refuses such a zone."""
-    yield from _to_alias(view, kind, (each for each in _targets(view, rr.NS) if each[0] == view.apex))
+    return _to_alias(view, kind, [each for each in view.targets if each[1] == rr.NS and each[0] == view.apex])
 
 
-@rule("delegation-to-alias", "warning", "write the name the CNAME points to", "RFC 2181 section 10.3", rr.NS)
+@rule("delegation-to-alias", "warning", "write the name the CNAME points to", "RFC 2181 section 10.3", rr.CNAME, _CUT)
 def delegation_to_alias(view: View, kind: Kind) -> Iterable[Finding]:
     """The same for a delegation; it harms the zone below, so this zone is served."""
-    if view.cuts:
-        yield from _to_alias(view, kind, (each for each in _targets(view, rr.NS) if each[0] != view.apex))
+    return _to_alias(view, kind, [each for each in view.targets if each[1] == rr.NS and each[0] != view.apex])
 
 
 def _to_alias(view: View, kind: Kind, targets: Iterable[tuple[bytes, int, bytes, bytes]]) -> Iterator[Finding]:
-    if rr.CNAME not in view.by_type:
-        return
     for owner, rrtype, data, target in targets:
         node = view.own_node(target)
         if node and rr.CNAME in node:
@@ -288,58 +250,77 @@ def _to_alias(view: View, kind: Kind, targets: Iterable[tuple[bytes, int, bytes,
             yield Finding(kind, owner, rrtype, data, "target", what)
 
 
-@rule("target-without-address", "warning", "add an A or AAAA record for it", "RFC 5321 section 5.1", rr.MX, rr.NS, rr.SRV)
+@rule(
+    "target-without-address",
+    "warning",
+    "add an A or AAAA record for it",
+    "RFC 5321 section 5.1",
+    (rr.MX, rr.NS, rr.SRV),
+)
 def target_without_address(view: View, kind: Kind) -> Iterable[Finding]:
     """A host of this zone that has no address is no help to anybody."""
-    for owner, rrtype, data, target in _targets(view, rr.MX, rr.NS, rr.SRV):
+    for owner, rrtype, data, target in view.targets:
         if not target.endswith(view.apex):
             continue
         node = view.own_node(target)
-        if node is not None and rr.A not in node and rr.AAAA not in node and rr.CNAME not in node:
-            what = f"{to_text(target)}, named by the {rr.type_to_text(rrtype)} record of {to_text(owner)}, has no address"
+        if node is not None and node.keys().isdisjoint(_ADDRESS_OR_ALIAS):
+            what = (
+                f"{to_text(target)}, named by the {rr.type_to_text(rrtype)} record of {to_text(owner)}, has no address"
+            )
             yield Finding(kind, owner, rrtype, data, "target", what)
 
 
-@rule("not-a-hostname", "warning", "use letters, digits and hyphens only, no hyphen first or last", "RFC 1123 section 2.1", rr.MX, rr.NS)
+_ADDRESS_OR_ALIAS: Final = frozenset({rr.A, rr.AAAA, rr.CNAME})
+
+
+@rule(
+    "not-a-hostname",
+    "warning",
+    "use letters, digits and hyphens only, no hyphen first or last",
+    "RFC 1123 section 2.1",
+    (rr.MX, rr.NS),
+)
 def not_a_hostname(view: View, kind: Kind) -> Iterable[Finding]:
     """Hosts that take mail or answer questions have host names; others are refused by some programs."""
-    for owner, rrtype, data, target in _targets(view, rr.MX, rr.NS):
-        for label in labels(target):
-            if not label.replace(b"-", b"").isalnum() or label[0] == 45 or label[-1] == 45:
-                what = f"{to_text(target)}, named by the {rr.type_to_text(rrtype)} record of {to_text(owner)}, is not a host name"
-                yield Finding(kind, owner, rrtype, data, "target", what)
-                break
+    for owner, rrtype, data, target in view.targets:
+        if rrtype != rr.SRV and not _is_hostname(target):
+            what = f"{to_text(target)}, named by the {rr.type_to_text(rrtype)} record of {to_text(owner)}, "
+            yield Finding(kind, owner, rrtype, data, "target", what + "is not a host name")
+
+
+@lru_cache(maxsize=4096)
+def _is_hostname(name: bytes) -> bool:
+    """Whether a folded name is one a host may have. Remembered, since the same few hosts serve zone after zone."""
+    return all(
+        label.replace(b"-", b"").isalnum() and not label.startswith(b"-") and not label.endswith(b"-")
+        for label in labels(name)
+    )
 
 
 # ---------------------------------------------------------------- delegations
 
 
-@rule("no-glue", "error", "add an A or AAAA record for it to this zone", "RFC 1034 section 4.2.1", rr.NS)
+@rule("no-glue", "error", "add an A or AAAA record for it to this zone", "RFC 1034 section 4.2.1", _CUT)
 def no_glue(view: View, kind: Kind) -> Iterable[Finding]:
     """A nameserver inside the zone it serves is only found with the address given along."""
-    if not view.cuts:
-        return
-    for owner, _, data, target in _targets(view, rr.NS):
-        if owner in view.cuts and is_under(target, owner):
-            node = view.nodes.get(target, {})
-            if rr.A not in node and rr.AAAA not in node:
+    for owner, rrtype, data, target in view.targets:
+        if rrtype == rr.NS and owner in view.cuts and is_under(target, owner):
+            if view.nodes.get(target, {}).keys().isdisjoint((rr.A, rr.AAAA)):
                 what = f"{to_text(target)} serves the delegated zone {to_text(owner)} and has no glue here"
                 yield Finding(kind, owner, rr.NS, data, "target", what)
 
 
-@rule("below-delegation", "warning", "move it into the delegated zone", "RFC 1034 section 4.2.1", rr.NS)
+@rule("below-delegation", "warning", "move it into the delegated zone", "RFC 1034 section 4.2.1", _CUT)
 def below_delegation(view: View, kind: Kind) -> Iterable[Finding]:
     """Whatever is at or below a delegation is the other zone's; only addresses are given out, as glue."""
-    if not view.cuts:
-        return
     for owner, node in view.nodes.items():
         if owner in view.cuts:
-            hidden = [rrtype for rrtype in node if rrtype not in _AT_CUT]
+            stays = _AT_CUT
         elif node and view.above(owner, view.cuts):
-            hidden = [rrtype for rrtype in node if rrtype not in _GLUE]
+            stays = _GLUE
         else:
             continue
-        for rrtype in hidden:
+        for rrtype in node.keys() - stays:
             what = f"the {rr.type_to_text(rrtype)} record of {to_text(owner)} is never answered: the name is delegated"
             yield Finding(kind, owner, rrtype, None, "owner", what)
 
@@ -348,7 +329,7 @@ _GLUE: Final = frozenset({rr.A, rr.AAAA, rr.RRSIG})
 _AT_CUT: Final = _GLUE | {rr.NS, rr.DS, rr.NSEC}
 
 
-@rule("wildcard-ns", "error", "name the delegated zone outright", "RFC 4592 section 4.2", rr.NS)
+@rule("wildcard-ns", "error", "name the delegated zone outright", "RFC 4592 section 4.2", _CUT)
 def wildcard_ns(view: View, kind: Kind) -> Iterable[Finding]:
     """What a wildcard delegates is not defined. BIND refuses it too."""
     for owner in view.cuts:
@@ -356,7 +337,13 @@ def wildcard_ns(view: View, kind: Kind) -> Iterable[Finding]:
             yield Finding(kind, owner, rr.NS, None, "owner", f"{to_text(owner)} is a wildcard with NS records")
 
 
-@rule("ds-without-ns", "warning", "put the DS record where the NS records of the child zone are", "RFC 4035 section 2.4", rr.DS)
+@rule(
+    "ds-without-ns",
+    "warning",
+    "put the DS record where the NS records of the child zone are",
+    "RFC 4035 section 2.4",
+    rr.DS,
+)
 def ds_without_ns(view: View, kind: Kind) -> Iterable[Finding]:
     """A DS record speaks of a delegation, and belongs to the parent's side of it."""
     for owner in view.by_type[rr.DS]:
@@ -383,22 +370,9 @@ def null_mx_not_alone(view: View, kind: Kind) -> Iterable[Finding]:
 @rule("null-mx-preference", "warning", "write: MX 0 .", "RFC 7505 section 3", rr.MX)
 def null_mx_preference(view: View, kind: Kind) -> Iterable[Finding]:
     """The preference of a null MX is 0."""
-    for owner, data in view.records(rr.MX):
-        preference, exchanger = mx(data)
-        if exchanger == ROOT and preference:
-            what = f"the null MX of {to_text(owner)} has the preference {preference}"
-            yield Finding(kind, owner, rr.MX, data, "data", what)
-
-
-# ---------------------------------------------------------------- size
-
-
-@rule("rrset-too-big", "warning", "remove records until the set fits", "RFC 1035 section 4.2.2")
-def rrset_too_big(view: View, kind: Kind) -> Iterable[Finding]:
-    """A set that fits into no message can never be answered."""
-    for owner, node in view.nodes.items():
-        for rrtype, (_, datas) in node.items():
-            # Owner (compressed), type, class, TTL and length take 12 octets a record; the header and question some more.
-            if len(datas) > 1 and sum(map(len, datas)) + 12 * len(datas) > 65535 - 12 - 4 - len(owner):
-                what = f"the {len(datas)} {rr.type_to_text(rrtype)} records of {to_text(owner)} do not fit into a message"
-                yield Finding(kind, owner, rrtype, None, "owner", what)
+    for owner in view.by_type[rr.MX]:
+        for data in view.nodes[owner][rr.MX][1]:
+            preference, exchanger = mx(data)
+            if exchanger == ROOT and preference:
+                what = f"the null MX of {to_text(owner)} has the preference {preference}"
+                yield Finding(kind, owner, rr.MX, data, "data", what)

@@ -1,7 +1,8 @@
 """Opening and reading zone files, whatever stands where a zone file should.
 
-A name in the folder may be a directory, a fifo, a device, a link to somewhere else, a file of a gigabyte or one that just went away. Here all of that becomes a
-``SourceError``; and what can be read comes as lines of bounded length, in bounded memory. This is the only file of ``mx10.zones`` that reads files.
+A name in the folder may be a directory, a fifo, a device, a link to somewhere else, a file of a gigabyte or one that
+just went away. Here all of that becomes a ``SourceError``; and what can be read comes as lines of bounded length, in
+bounded memory. This is the only file of ``mx10.zones`` that reads files.
 """
 
 import os
@@ -16,7 +17,7 @@ from mx10.zones.problems import Kind
 WHOLE: Final = 1 << 18
 """Octets up to which a file is read in one piece; larger ones come in pieces of this size."""
 
-_CONTROLS: Final = bytes(octet for octet in range(128) if octet < 32 and octet not in b"\t\n\r" or octet == 127)
+_CONTROLS: Final = bytes(octet for octet in range(128) if (octet < 32 and octet not in b"\t\n\r") or octet == 127)
 _BOM: Final = "\ufeff"
 
 Stamp = tuple[int, int, int, int, int]
@@ -39,8 +40,8 @@ class SourceError(Exception):
 class Source:
     """An open file, or a text, as lines.
 
-    ``simple`` says that all of it is printable ASCII (and tabs and line ends); where False, each line has to be looked at. ``text`` holds the lines
-    of a small file, and None for a large one.
+    ``simple`` says that all of it is printable ASCII (and tabs and line ends); where False, each line has to be looked
+    at. ``text`` holds the lines of a small file, and None for a large one.
     """
 
     path: str
@@ -69,7 +70,8 @@ class Source:
         """
         fd = -1
         try:
-            # O_NONBLOCK: opening a fifo must not wait for a writer. O_NOFOLLOW: a link here was put there after ``resolve`` looked.
+            # O_NONBLOCK: opening a fifo must not wait for a writer. O_NOFOLLOW: a link here was put there after
+            # ``resolve`` looked.
             fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
@@ -77,11 +79,12 @@ class Source:
             size = status.st_size
             if size > max_octets:
                 raise SourceError(
-                    p.FILE_TOO_BIG, f"the file has {size} octets, and {max_octets} are allowed for a zone with its includes"
+                    p.FILE_TOO_BIG,
+                    f"the file has {size} octets, and {max_octets} are allowed for a zone with its includes",
                 )
             stamp = stamp_of(status)
             data = os.read(fd, min(size, WHOLE) + 1)
-            if len(data) <= WHOLE and (len(data) <= size or len(data) <= max_octets and not os.read(fd, 1)):
+            if len(data) <= WHOLE and (len(data) <= size or (len(data) <= max_octets and not os.read(fd, 1))):
                 return cls(path, stamp, _is_simple(data), _decode(data).removeprefix(_BOM).split("\n"))
             os.lseek(fd, 0, os.SEEK_SET)
             source = cls(path, stamp, False, None, fd)
@@ -165,7 +168,7 @@ def resolve(folder: str, path: str) -> str:
     except (OSError, ValueError) as error:
         raise SourceError(p.UNREADABLE, _reason(error)) from None
     if os.path.commonpath((real_folder, real)) != real_folder:
-        raise SourceError(p.OUTSIDE_FOLDER, f"{ascii(path)} leads outside the zone folder")
+        raise SourceError(p.OUTSIDE_FOLDER, f"{path!a} leads outside the zone folder")
     return real
 
 

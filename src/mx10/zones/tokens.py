@@ -1,7 +1,7 @@
 """From lines to words, exactly: parentheses over lines, quotes, escapes and comments (RFC 1035 section 5.1).
 
-An *entry* is a record or a directive: one line, or several where parentheses hold them together. Here each word gets its place; ``plain`` is the quick
-way for lines that need none of this.
+An *entry* is a record or a directive: one line, or several where parentheses hold them together. Here each word gets
+its place; ``plain`` is the quick way for lines that need none of this.
 """
 
 import re
@@ -13,8 +13,9 @@ from mx10.dns.rdata import Token
 from mx10.zones import problems as p
 from mx10.zones.problems import Kind
 
-# White space, then: text in quotes | a word | a parenthesis | a comment | something that should not be. No alternative can begin where another does, and what has been
-# taken is never given back (++ and *+), so a line costs time in proportion to its length.
+# White space, then: text in quotes | a word | a parenthesis | a comment | something that should not be. No alternative
+# can begin where another does, and what has been taken is never given back (++ and *+), so a line costs time in
+# proportion to its length.
 _PIECE: Final = re.compile(
     r'([ \t\r]*+)(?:"((?:[^"\\]++|\\.)*+)"|((?:[^ \t\r"();\\]++|\\.)++)|([()])|;.*|(.))?', re.DOTALL
 )
@@ -26,7 +27,8 @@ Report = Callable[[Kind, int, int, str, str], None]
 
 @dataclass(slots=True)
 class Entry:
-    """The words of a record or directive; ``indented`` where the line begins with white space and the owner is that of the record before."""
+    """The words of a record or directive; ``indented`` where the line begins with white space and the owner is that of
+    the record before."""
 
     indented: bool
     line: int
@@ -79,7 +81,7 @@ def _scan_line(entry: Entry, line: str, number: int, opened: list[tuple[int, int
         start = match.end(1)
         glued = start == at and at > 0
         at = match.end()
-        if which == _WORD or which == _QUOTED:
+        if which in (_WORD, _QUOTED):
             text = match[which]
             entry.tokens.append(Token(text, which == _QUOTED, number, start + 1, glued))
             if not (text.isascii() and text.isprintable()) and not _allowed(text, which == _QUOTED):
@@ -110,9 +112,11 @@ def _allowed(text: str, quoted: bool) -> bool:
 
 
 def _report_character(text: str, quoted: bool, line: int, column: int, report: Report) -> None:
-    for offset, char in enumerate(text):
-        if ord(char) > 126 or (ord(char) < 32 and not (quoted and char == "\t")):
-            break
+    offset, char = next(
+        (offset, char)
+        for offset, char in enumerate(text)
+        if ord(char) > 126 or (ord(char) < 32 and not (quoted and char == "\t"))
+    )
     column += offset + quoted
     if ord(char) < 128:
         name = "a NUL octet" if char == "\0" else f"the control character \\{ord(char):03d}"

@@ -1,6 +1,7 @@
 """A zone: its names and their record sets, as the nameserver answers from them.
 
-A value without history or file names. It is kept packed (a small zone takes some 500 octets) and opened when somebody asks.
+A value without history or file names. It is kept packed (a small zone takes some 500 octets) and opened when somebody
+asks.
 """
 
 import marshal
@@ -63,15 +64,26 @@ class Zone:
     @classmethod
     def unpack(cls, packed: bytes) -> Self:
         """A zone from what ``pack`` made; for our own octets only, ``marshal`` trusts what it reads."""
-        apex, nodes = marshal.loads(packed)  # noqa: S302
+        apex, nodes = marshal.loads(packed)
         return cls(apex, {owner + apex: node for owner, node in nodes.items()})
 
 
-def add_empty_nonterminals(apex: bytes, nodes: dict[bytes, Node]) -> None:
-    """Add the names that exist only because others are below them (RFC 4592 section 2.2.2); every owner is at or under the apex."""
+def add_empty_nonterminals(apex: bytes, nodes: dict[bytes, Node], limit: int) -> bool:
+    """Add the names that exist only because others are below them (RFC 4592 section 2.2.2).
+
+    Args:
+        nodes: every owner in it is at or under the apex.
+        limit: names the zone may have; a name of 127 labels alone can bring 126 others.
+
+    Returns:
+        Whether the limit was kept.
+    """
     nodes.setdefault(apex, {})
     for owner in list(nodes):
         above = parent(owner)
         while above not in nodes and owner != apex:
             nodes[above] = {}
             above = parent(above)
+        if len(nodes) > limit + 128:
+            return False
+    return True
