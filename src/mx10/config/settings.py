@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from pydantic_core import CoreSchema
 
 
+PREFIX: Final = "MX10_"
+"""Of the environment variables that set a key: ``MX10_SECTION__NAME``."""
+
+FILE_VARIABLE: Final = "MX10_CONFIG"
+"""The environment variable that names the file."""
+
+
 class Rule:
     """A limit on a setting's value, in its type: ``Annotated[int, RULE]``."""
 
@@ -173,6 +180,9 @@ class ZoneSettings:
     max_problems: Annotated[int, Range(1, 1_000_000)] = 20
     """Errors, and warnings, told of one zone; after so many errors the rest of its file is not read."""
 
+    tolerate: tuple[str, ...] = ()
+    """Codes of zone rules, as `null-mx-not-alone`, whose errors are to be warnings: such a zone is served all the same."""
+
 
 @dataclass(frozen=True, slots=True)
 class ResolverSettings:
@@ -273,3 +283,8 @@ def keys() -> dict[str, object]:
         for name in kind.__dataclass_fields__:  # type: ignore[attr-defined]  # SECTIONS holds dataclasses only
             found[f"{section}.{name}"] = getattr(default, name)
     return found
+
+
+def variable_key(variable: str) -> str:
+    """``MX10_NAMESERVER__WORKERS`` to ``nameserver.workers``."""
+    return variable.removeprefix(PREFIX).lower().replace("__", ".", 1)

@@ -5,7 +5,7 @@ A zone comes out only where no error was found, by the reader or by a rule.
 
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from mx10.config import ZoneSettings
@@ -144,6 +144,8 @@ def _canonical(rrtype: int, data: bytes) -> bytes:
 
 def _report(findings: list[Finding], master: Master, settings: ZoneSettings) -> None:
     """Turn findings into problems, errors first: a hundred warnings must not hide them."""
+    if settings.tolerate:
+        findings = [_tolerated(finding) if finding.kind.code in settings.tolerate else finding for finding in findings]
     findings.sort(key=lambda finding: finding.kind.severity)
     told = [
         finding
@@ -155,3 +157,8 @@ def _report(findings: list[Finding], master: Master, settings: ZoneSettings) -> 
         for finding in told:
             path, line, column = places.find(finding)
             master.problems.add(finding.kind, path, line, column, finding.what, finding.mend)
+
+
+def _tolerated(finding: Finding) -> Finding:
+    """What a rule found, as a warning whatever the rule says (``zones.tolerate``)."""
+    return replace(finding, kind=replace(finding.kind, severity="warning"))
