@@ -9,11 +9,14 @@ and in the case they were written.
 import re
 from collections.abc import Callable, Sequence
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mx10.dns import rrtypes as rr
 from mx10.dns import wirename
 from mx10.dns.wirename import NameSyntaxError
+
+if TYPE_CHECKING:
+    import dns.rdatatype
 
 MAX_RDATA: Final = 65535
 """Octets of one record's data: its length field has 16 bits (RFC 1035 section 3.2.1)."""
@@ -385,7 +388,7 @@ def check(rrtype: int, rdata: bytes) -> None:
     Raises:
         ValueError: they are not.
     """
-    if rrtype in _LAYOUTS or _dnspython_knows(rrtype):
+    if rrtype in _LAYOUTS or _dnspython_type(rrtype) is not None:
         _print_checked(rrtype, rdata)
 
 
@@ -462,13 +465,15 @@ def _print_checked(rrtype: int, rdata: bytes) -> str:
 # ---------------------------------------------------------------- dnspython
 
 
-def _dnspython_knows(rrtype: int) -> bool:
+def _dnspython_type(rrtype: int) -> "dns.rdatatype.RdataType | None":
+    """The type as dnspython's value; None where it has no form for its data."""
     import dns.rdata
     import dns.rdataclass
     import dns.rdatatype
 
-    found = dns.rdata.get_rdata_class(dns.rdataclass.IN, dns.rdatatype.RdataType.make(rrtype))
-    return found is not None and not issubclass(found, dns.rdata.GenericRdata)
+    number = dns.rdatatype.RdataType.make(rrtype)
+    found = dns.rdata.get_rdata_class(dns.rdataclass.IN, number)  # type: ignore[no-untyped-call]  # untyped there
+    return None if found is None or issubclass(found, dns.rdata.GenericRdata) else number
 
 
 def _read_by_dnspython(rrtype: int, tokens: Sequence[Token], origin: bytes | None) -> bytes:
@@ -476,44 +481,49 @@ def _read_by_dnspython(rrtype: int, tokens: Sequence[Token], origin: bytes | Non
     import dns.rdata
     import dns.rdataclass
 
-    if not _dnspython_knows(rrtype):
+    number = _dnspython_type(rrtype)
+    if number is None:
         raise RdataSyntaxError(
             f"{_data_of(rrtype)} has no form that is known here",
             "write it as \\# length hex (RFC 3597 section 5)",
             tokens[0] if tokens else None,
         )
+    completed = dns.name.from_wire(origin, 0)[0] if origin else dns.name.root
+    # dnspython reports bad text by many types: DNSException, ValueError, OverflowError, struct.error and more.
+    try:
+        text = as_written(tokens)
+        value = dns.rdata.from_text(dns.rdataclass.IN, number, text, origin=completed, relativize=False)
+        return value.to_wire() or b""
+    except Exception as error:
+        raise RdataSyntaxError(
+            f"these words are not {_data_of(rrtype)}: {_reason(error)}",
+            f"write it as the RFC of {rr.type_to_text(rrtype)} says",
+            tokens[0] if tokens else None,
+        ) from None
+
+
+def as_written(tokens: Sequence[Token]) -> str:
+    """Words as a line again, with their quotes and white space only where there was some."""
     pieces = []
     for token in tokens:
         pieces.append("" if token.glued else " ")
         pieces.append(f'"{token.text}"' if token.quoted else token.text)
-    text = "".join(pieces).strip(" ")
-    completed = dns.name.from_wire(origin, 0)[0] if origin else dns.name.root
-    try:
-        value = dns.rdata.from_text(dns.rdataclass.IN, rrtype, text, origin=completed, relativize=False)
-        wire = value.to_wire()
-    except (
-        Exception
-    ) as error:  # dnspython reports bad text by many types: DNSException, ValueError, OverflowError, struct.error
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
-        raise RdataSyntaxError(
-            f"these words are not {_data_of(rrtype)}: {reason}",
-            f"write it as the RFC of {rr.type_to_text(rrtype)} says",
-            tokens[0] if tokens else None,
-        ) from None
-    if wire is None:
-        raise RdataSyntaxError(f"{_data_of(rrtype)} has no wire form", "remove the record", None)
-    return wire
+    return "".join(pieces).lstrip(" ")
 
 
 def _print_by_dnspython(rrtype: int, rdata: bytes) -> str:
     import dns.rdata
     import dns.rdataclass
 
-    if not _dnspython_knows(rrtype):
+    number = _dnspython_type(rrtype)
+    if number is None:
         raise ValueError("no form is known")
+    # As above: many types, one meaning.
     try:
-        value = dns.rdata.from_wire(dns.rdataclass.IN, rrtype, rdata, 0, len(rdata))
-        text = value.to_text()
-    except Exception as error:  # as above: many types, one meaning
-        raise ValueError(" ".join(str(error).split())[:120] or type(error).__name__) from None
-    return str(text)
+        return str(dns.rdata.from_wire(dns.rdataclass.IN, number, rdata, 0, len(rdata)).to_text())
+    except Exception as error:
+        raise ValueError(_reason(error)) from None
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:120] or type(error).__name__

@@ -17,13 +17,13 @@ from mx10.config import ZoneSettings
 from mx10.dns import wirename
 from mx10.zones import problems as p
 from mx10.zones.build import Loaded, build
-from mx10.zones.master import Master, read
+from mx10.zones.master import read
 from mx10.zones.problems import Problem, Problems
-from mx10.zones.source import NO_FILE, SourceError, Stamp, current_stamp, resolve
+from mx10.zones.source import Stamp, current_stamp
 
 SKIPPED_ENDINGS: Final = (
-    "~", ".swp", ".swo", ".swx", ".tmp", ".jnl", ".jbk", ".inc", ".bak", ".orig", ".rej", ".dpkg-old", ".dpkg-dist", ".rpmsave",
-    ".rpmnew",
+    "~", ".swp", ".swo", ".swx", ".tmp", ".jnl", ".jbk", ".inc", ".bak", ".orig", ".rej",
+    ".dpkg-old", ".dpkg-dist", ".rpmsave", ".rpmnew",
 )  # fmt: skip
 """What a file ends in that is no zone file: left by editors, patches, package managers and other nameservers; and .inc,
 for files to be included."""
@@ -106,16 +106,7 @@ def load_file(folder: str, name: str, settings: ZoneSettings, absolute: dict[str
         absolute: names remembered from zone to zone; see ``plain.Context``.
     """
     path = os.path.join(folder, name)
-    try:
-        target = resolve(folder, name) if os.path.islink(path) else path
-    except SourceError as error:
-        problems = Problems(2)
-        problems.add(error.kind, path, 0, 0, error.what, error.mend)
-        return Loaded(None, tuple(problems), {path: current_stamp(path)})
-    master: Master = read(target, origin_from_file_name(name), settings, folder=folder, absolute=absolute)
-    if target != path:
-        master.stamps[path] = master.stamps.get(target, NO_FILE)
-    return build(master, settings)
+    return build(read(path, origin_from_file_name(name), settings, folder=folder, absolute=absolute), settings)
 
 
 class ZoneFolder:

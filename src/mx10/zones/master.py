@@ -8,6 +8,7 @@ the records mean together is the business of ``build`` and ``rules``.
 """
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,11 +23,13 @@ from mx10.zones import problems as p
 from mx10.zones.generate import GenerateError, Template, numbers
 from mx10.zones.plain import Context, Record, join_plain, read_plain
 from mx10.zones.problems import Kind, Problems, TooManyProblemsError
-from mx10.zones.source import Source, SourceError, Stamp, current_stamp, resolve
+from mx10.zones.source import IsLinkError, Source, SourceError, Stamp, current_stamp, resolve
 from mx10.zones.tokens import Entry, scan
 
 _SOME_ORIGIN: Final = b"\1x\0"
 """What a relative name is told by, where there is no origin: it comes out different with this one."""
+_PLAIN_TTL: Final = re.compile(r"\$TTL[ \t]+([0-9]{1,9})[ \t\r]*").fullmatch
+"""The directive nearly every file begins with."""
 _OTHER_CLASSES: Final = frozenset({"CH", "CHAOS", "HS", "HESIOD", "NONE", "ANY"})
 
 
@@ -54,7 +57,7 @@ def read(
     """Read a zone file.
 
     Args:
-        path: the file, with no symbolic link at its end (``source.resolve``).
+        path: the file.
         origin: what relative names are completed with until the file says $ORIGIN.
         folder: where $INCLUDE is allowed; the file's own folder if not given.
         absolute: names remembered from zone to zone; see ``Context``.
@@ -105,11 +108,20 @@ class _Reader:
         self.path = path
         with suppress(_AbandonError, TooManyProblemsError):
             try:
-                self.read_source(source or self.open(path, path))
+                self.read_source(source or self.open_first(path))
             except SourceError as error:
                 self.report(error.kind, 0, 0, error.what, error.mend)
 
     # ------------------------------------------------------------ files
+
+    def open_first(self, path: str) -> Source:
+        """Open the zone's own file, which may be a link to another one in the folder."""
+        try:
+            return self.open(path, path)
+        except IsLinkError:
+            source = self.open(resolve(self.folder or "/", path), path)
+            self.master.stamps[path] = source.stamp
+            return source
 
     def open(self, path: str, shown: str) -> Source:
         try:
@@ -149,7 +161,12 @@ class _Reader:
         for line in lines:
             number += 1
             words = line.split()
-            if not words or words[0][0] == ";":
+            if not words:
+                # What Python takes for white space is more than a master file does.
+                if line.strip(" \t\r"):
+                    number = self.read_entry(line, number, lines, False)
+                continue
+            if words[0][0] == ";":
                 continue
             if (simple or _is_simple(line)) and read_plain(context, words, line, number):
                 if len(records) > most:
@@ -160,7 +177,11 @@ class _Reader:
     def read_entry(self, line: str, number: int, lines: Iterator[str], simple: bool) -> int:
         """Read the entry that begins with a line; the number of its last line."""
         taken = [line]
-        if line[0] != "$":
+        if line[0] == "$":
+            if simple and (ttl := _PLAIN_TTL(line)):
+                self.context.default_ttl = int(ttl[1])
+                return number
+        else:
             taken, words = join_plain(line, lines)
             if words and (simple or all(map(_is_simple, taken))) and read_plain(self.context, words, line, number):
                 if len(self.context.records) > self.settings.max_records:
@@ -399,13 +420,7 @@ class _Reader:
 
 def _as_written(tokens: list[Token]) -> str:
     """The data of $GENERATE as text. A single string in quotes stands for its content, as in BIND."""
-    if len(tokens) == 1:
-        return tokens[0].text
-    pieces = []
-    for token in tokens:
-        pieces.append("" if token.glued else " ")
-        pieces.append(f'"{token.text}"' if token.quoted else token.text)
-    return "".join(pieces).lstrip(" ")
+    return tokens[0].text if len(tokens) == 1 else rdata.as_written(tokens)
 
 
 def _is_simple(line: str) -> bool:

@@ -119,20 +119,17 @@ class Problems:
         limit: how many errors, and how many warnings, are told (``zones.max_problems``).
     """
 
-    __slots__ = ("_limit", "found", "warnings")
+    __slots__ = ("_limit", "errors", "found", "warnings")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self.found: list[Problem] = []
+        self.errors = 0
         self.warnings = 0
         """Warnings found, told or not."""
 
     def __iter__(self) -> Iterator[Problem]:
         return iter(self.found)
-
-    @property
-    def errors(self) -> int:
-        return sum(problem.severity == "error" for problem in self.found)
 
     def add(self, kind: Kind, path: str, line: int, column: int, what: str, mend: str = "") -> None:
         """Note a problem.
@@ -145,7 +142,10 @@ class Problems:
             if self.warnings > self._limit:
                 return
         self.found.append(Problem(kind.severity, kind.code, path, line, column, what, mend or kind.mend, kind.source))
-        if kind.severity == "error" and self.errors >= self._limit:
+        if kind.severity == "warning":
+            return
+        self.errors += 1
+        if self.errors >= self._limit:
             what = f"{self._limit} errors were found; the rest of the zone was not read"
             self.found.append(Problem("error", TOO_MANY_PROBLEMS.code, path, 0, 0, what, TOO_MANY_PROBLEMS.mend, ""))
             raise TooManyProblemsError

@@ -9,6 +9,7 @@ warning. Rules that need the records one by one (duplicates, TTLs) are in ``buil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from struct import Struct
 from typing import Final
 
 from mx10.dns import rrtypes as rr
@@ -17,6 +18,7 @@ from mx10.dns.wirename import ROOT, is_under, labels, to_text
 from mx10.zones.problems import Kind, Severity, kind
 from mx10.zones.view import Finding, View
 
+_TIMES: Final = Struct("!4I")
 _CUT: Final = -1
 """Stands among the types of a zone that delegates a part of itself."""
 
@@ -95,7 +97,7 @@ def soa_times(view: View, kind: Kind) -> Iterable[Finding]:
     """Secondaries ask again after refresh, after retry if that failed, and give up after expire; the last field is for
     negative answers."""
     data = view.nodes[view.apex][rr.SOA][1][0]
-    refresh, retry, expire, minimum = (int.from_bytes(data[at : at + 4 or None], "big") for at in (-16, -12, -8, -4))
+    refresh, retry, expire, minimum = _TIMES.unpack_from(data, len(data) - 16)
     said = []
     if retry > refresh:
         said.append(f"retry ({retry} s) is longer than refresh ({refresh} s)")
@@ -304,10 +306,11 @@ def _is_hostname(name: bytes) -> bool:
 def no_glue(view: View, kind: Kind) -> Iterable[Finding]:
     """A nameserver inside the zone it serves is only found with the address given along."""
     for owner, rrtype, data, target in view.targets:
-        if rrtype == rr.NS and owner in view.cuts and is_under(target, owner):
-            if view.nodes.get(target, {}).keys().isdisjoint((rr.A, rr.AAAA)):
-                what = f"{to_text(target)} serves the delegated zone {to_text(owner)} and has no glue here"
-                yield Finding(kind, owner, rr.NS, data, "target", what)
+        if rrtype != rr.NS or owner not in view.cuts or not is_under(target, owner):
+            continue
+        if view.nodes.get(target, {}).keys().isdisjoint((rr.A, rr.AAAA)):
+            what = f"{to_text(target)} serves the delegated zone {to_text(owner)} and has no glue here"
+            yield Finding(kind, owner, rr.NS, data, "target", what)
 
 
 @rule("below-delegation", "warning", "move it into the delegated zone", "RFC 1034 section 4.2.1", _CUT)

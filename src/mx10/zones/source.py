@@ -5,10 +5,11 @@ just went away. Here all of that becomes a ``SourceError``; and what can be read
 bounded memory. This is the only file of ``mx10.zones`` that reads files.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from mx10.zones import problems as p
@@ -36,6 +37,10 @@ class SourceError(Exception):
         self.mend = mend
 
 
+class IsLinkError(SourceError):
+    """A symbolic link, which has to be resolved first."""
+
+
 @dataclass(slots=True)
 class Source:
     """An open file, or a text, as lines.
@@ -49,7 +54,6 @@ class Source:
     simple: bool
     text: list[str] | None
     _fd: int = -1
-    _octets: list[int] = field(default_factory=list)
 
     @classmethod
     def from_text(cls, text: str, path: str) -> "Source":
@@ -62,10 +66,11 @@ class Source:
         """Open a file. It is read at once if it is small.
 
         Args:
-            path: must lead to its file without a symbolic link at the end: see ``resolve``.
+            path: the file; no symbolic link is followed at its end.
             max_octets: larger files are refused before they are read.
 
         Raises:
+            IsLinkError: it is a symbolic link: see ``resolve``.
             SourceError: there is no such file, it is no regular file, or it is too big.
         """
         fd = -1
@@ -91,6 +96,8 @@ class Source:
             fd = -1
             return source
         except (OSError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno == errno.ELOOP:
+                raise IsLinkError(p.OUTSIDE_FOLDER, "this is a symbolic link") from None
             raise SourceError(p.UNREADABLE, _reason(error)) from None
         finally:
             if fd >= 0:

@@ -12,6 +12,7 @@ from mx10.dns.wirename import ROOT, is_under, parent
 from mx10.zones.problems import Kind
 from mx10.zones.zone import Node, Zone
 
+_NONE: Final[frozenset[bytes]] = frozenset()
 _TARGET_AT: Final = ((rr.NS, 0), (rr.MX, 2), (rr.SRV, 6))
 """The types that name hosts, and at which octet of the data the name begins."""
 
@@ -49,9 +50,10 @@ class View:
                     by_type[rrtype] = [owner]
         self.by_type = by_type
         """Owners by the types they have."""
-        self.cuts = frozenset(by_type.get(rr.NS, ())) - {zone.apex}
+        servers = by_type.get(rr.NS, ())
+        self.cuts = frozenset(servers) - {zone.apex} if servers else _NONE
         """Where zones are delegated away."""
-        self.dnames = frozenset(by_type.get(rr.DNAME, ()))
+        self.dnames = frozenset(by_type[rr.DNAME]) if rr.DNAME in by_type else _NONE
         self.targets = [
             (owner, rrtype, data, data[at:].lower())
             for rrtype, at in _TARGET_AT
