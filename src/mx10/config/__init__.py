@@ -1,8 +1,9 @@
 """Configuration: one TOML file, ``mx10.toml``, and ``MX10_…`` environment variables, become one typed object.
 
 ``settings`` says which keys there are, with their units, defaults and limits: to add a setting, add a field there.
-``sources`` finds and reads the file and the environment, ``validate`` checks them against ``settings``. Every value
-keeps where it came from, so that ``mx10 config show``, and every error, can say it.
+``sources`` reads the file, ``validate`` checks it and the environment with pydantic-settings, and ``quick`` spares most
+commands the time of loading that. Every value keeps where it came from, so that ``mx10 config show``, and every error,
+can say it.
 """
 
 from mx10.config.errors import ConfigError, ConfigProblem

@@ -5,12 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from mx10.config.errors import ConfigError, ConfigProblem
-from mx10.config.settings import Config, keys
+from mx10.config.settings import FILE_VARIABLE, PREFIX, SECTIONS, Config, keys, variable_key
 
 DEFAULT: Final = "default"
-PREFIX: Final = "MX10_"
-FILE_VARIABLE: Final = "MX10_CONFIG"
 PLACES: Final = (Path("mx10.toml"), Path("/etc/mx10/mx10.toml"))
 """Where the file is looked for when nobody names one; the first that exists is used, alone."""
 
@@ -46,14 +43,11 @@ class Loaded:
 
 
 def find_file(path: Path | None, environ: Mapping[str, str]) -> Path | None:
-    """The file to read: the one named on the command line, else by MX10_CONFIG, else the first of the usual places
-    that exists.
-    """
+    """The file to read: the one named on the command line, else by MX10_CONFIG, else the first usual one there is."""
     if path is not None:
         return path
     if named := environ.get(FILE_VARIABLE):
         return Path(named)
-    # os.path rather than Path.is_file: a folder that may not be entered is no reason to stop.
     return next((place for place in PLACES if _exists(place)), None)
 
 
@@ -61,6 +55,7 @@ def _exists(path: Path) -> bool:
     try:
         return path.exists()
     except OSError:
+        # In a folder that may not be entered: nobody named it, so it is no reason to stop.
         return False
 
 
@@ -77,28 +72,31 @@ def load(path: Path | None, environ: Mapping[str, str], overrides: Mapping[str, 
     """
     file = find_file(path, environ)
     variables = {name: text for name, text in environ.items() if name.startswith(PREFIX) and name != FILE_VARIABLE}
-    origins = dict.fromkeys(keys(), DEFAULT)
-    config = Config()
+    loaded = Loaded(Config(), dict.fromkeys(keys(), DEFAULT), file)
     if file is not None or variables:
-        # Only now: pydantic takes longer to import than most commands take in all.
-        from mx10.config.sources import Document, read_document
-        from mx10.config.validate import validate
-
-        document = read_document(file) if file is not None else Document()
-        config, found = validate(document, variables)
-        origins |= found
-    loaded = Loaded(config, origins, file)
+        loaded = _read(file, variables, loaded.origins)
     return loaded.override(overrides, "command line") if overrides else loaded
 
 
-__all__ = [
-    "DEFAULT",
-    "FILE_VARIABLE",
-    "PLACES",
-    "PREFIX",
-    "ConfigError",
-    "ConfigProblem",
-    "Loaded",
-    "find_file",
-    "load",
-]
+def _read(file: Path | None, variables: Mapping[str, str], origins: Mapping[str, str]) -> Loaded:
+    # Imported here, as most commands are run without a file, and validate only where it must be: it loads pydantic.
+    from mx10.config.quick import plainly_right
+    from mx10.config.sources import Document, read_document
+
+    document = read_document(file) if file is not None else Document()
+    sections = None if variables else plainly_right(document.values)
+    if sections is None:
+        from mx10.config.validate import validate
+
+        sections = validate(document, variables)
+    named = {variable_key(name): name for name in variables}
+    found: dict[str, str] = {}
+    for section, given in sections.items():
+        for name, value in given.items():
+            key = f"{section}.{name}"
+            found[key] = named.get(key) or document.where((section, name))
+            if isinstance(value, Path) and key not in named and document.path:
+                # What a file says must mean the same from wherever mx10 is started.
+                given[name] = document.path.parent / value
+    config = Config(**{section: SECTIONS[section](**given) for section, given in sections.items()})
+    return Loaded(config, {**origins, **found}, file)

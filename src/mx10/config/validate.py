@@ -16,47 +16,39 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from mx10.config.errors import ConfigError, ConfigProblem, nearest
-from mx10.config.load import FILE_VARIABLE, PREFIX
-from mx10.config.settings import SECTIONS, Config, keys
+from mx10.config.settings import FILE_VARIABLE, PREFIX, SECTIONS, keys, variable_key
 from mx10.config.sources import Document
 
 _VALUE: Final = 60
 """Characters of a wrong value that a message repeats."""
 
 
-def validate(document: Document, variables: Mapping[str, str]) -> tuple[Config, dict[str, str]]:
-    """The configuration that a file and ``MX10_…`` variables make, and the origins of the keys they set.
+def validate(document: Document, variables: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """What a file and ``MX10_…`` variables set, section by section, each value of its setting's type.
 
     Raises:
         ConfigError: with everything that is wrong in either.
     """
     problems = [*_unknown_keys(document), *_unknown_variables(variables)]
-    named = {_key_of(name): name for name in variables}
+    known = keys()
+    named = {variable_key(name): name for name in variables if variable_key(name) in known}
     values = {section: table for section, table in document.values.items() if section in SECTIONS}
-    set_right = {name: text for name, text in variables.items() if _key_of(name) in keys()}
+    sections: dict[str, dict[str, Any]] = {}
     try:
-        checked: Any = _settings(values, set_right)
+        checked = _settings(values, {name: variables[name] for name in named.values()})
     except ValidationError as error:
         problems += [
-            problem
+            _wrong_value(detail, document, named)
             for detail in error.errors(include_url=False, include_context=False)
-            if detail["type"] != "extra_forbidden" and (problem := _wrong_value(detail, document, named))
+            if detail["type"] != "extra_forbidden"
         ]
+    else:
+        for section in checked.model_fields_set:
+            given: BaseModel = getattr(checked, section)
+            sections[section] = {name: getattr(given, name) for name in given.model_fields_set}
     if problems:
         raise ConfigError(problems)
-    origins: dict[str, str] = {}
-    sections: dict[str, Any] = {}
-    for section, kind in SECTIONS.items():
-        settings: BaseModel = getattr(checked, section)
-        given = {name: getattr(settings, name) for name in settings.model_fields_set}
-        for name, value in given.items():
-            variable = named.get(f"{section}.{name}")
-            origins[f"{section}.{name}"] = variable or document.where((section, name))
-            if isinstance(value, Path) and not variable and document.path:
-                # What a file says must mean the same from wherever mx10 is started.
-                given[name] = document.path.parent / value
-        sections[section] = kind(**given)
-    return Config(**sections), origins
+    return sections
 
 
 class _Environment(EnvSettingsSource):
@@ -158,11 +150,6 @@ def _nearest_key(section: str, name: str) -> str:
         place = next(place for place, _, other in known if other == meant)
         return f"did you mean {meant} in section [{place}]?"
     return "`mx10 config show` lists all keys"
-
-
-def _key_of(variable: str) -> str:
-    """``MX10_NAMESERVER__WORKERS`` to ``nameserver.workers``."""
-    return variable.removeprefix(PREFIX).lower().replace("__", ".", 1)
 
 
 def _unknown_variables(variables: Mapping[str, str]) -> Iterator[ConfigProblem]:
