@@ -130,7 +130,8 @@ def check(packet: bytes, responder: Responder, seen: Counter[str]) -> None:
         limit = largest if largest > 1232 or not isinstance(query, Query) else min(query.payload, largest)
         assert len(response) <= max(limit, 512), "larger than asked for"
         parsed = m.parse(response)
-        assert parsed.qr and parsed.id == int.from_bytes(packet[:2], "big"), "not a response to this"
+        assert parsed.qr, "not a response"
+        assert parsed.id == int.from_bytes(packet[:2], "big"), "not a response to this"
 
 
 def run(job: tuple[int, int]) -> tuple[Counter[str], str]:

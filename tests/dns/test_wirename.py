@@ -26,21 +26,19 @@ def test_text_and_wire_are_two_forms_of_one_name(parts: list[bytes]) -> None:
 def test_any_text_is_a_name_or_a_clear_error(text: str) -> None:
     try:
         wire = wirename.from_text(text)
-    except NameSyntaxError as error:
-        assert str(error)
-    else:
-        assert len(wire) <= 255
+    except NameSyntaxError:
+        return
+    assert len(wire) <= 255
 
 
 @given(st.binary(max_size=600), st.integers(0, 600))
 def test_any_octets_are_a_name_or_a_clear_error(data: bytes, offset: int) -> None:
     try:
         name, after = wirename.read(data, offset)
-    except WireError as error:
-        assert str(error)
-    else:
-        assert len(name) <= 255
-        assert offset < after <= len(data)
+    except WireError:
+        return
+    assert len(name) <= 255
+    assert offset < after <= len(data)
 
 
 def test_rfc1035_2_3_4_a_label_of_63_octets_is_the_longest() -> None:

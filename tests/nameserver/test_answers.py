@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 from mx10.dns import rrtypes as rr
-
 from tests.nameserver.asking import Asker, words
 
 Serving = Callable[..., Asker]

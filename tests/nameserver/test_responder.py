@@ -1,5 +1,6 @@
 """Packets in, packets out: EDNS, truncation, flags, and what unusual requests get."""
 
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,6 @@ from mx10.dns import rrtypes as rr
 from mx10.dns.wirename import from_text
 from mx10.nameserver.responder import Responder
 from mx10.nameserver.table import ZoneTable
-
 from tests.nameserver.asking import Asker, packed_zone, words
 
 Serving = Callable[..., Asker]
@@ -150,12 +150,26 @@ def test_random_names_cannot_grow_the_tables_past_their_limit(tmp_path: Path) ->
     largest = 0
     for i in range(20_000):
         responder.udp(m.make_query(from_text(f"r{i}.example."), rr.A, id=i))
-        if i % 500 == 0:
+        if i % 100 == 0:
             responder.udp(hot)
         largest = max(largest, responder.cache.size)
     assert largest <= 1 << 20
     # What is asked for again stays.
     assert hot[2:] in responder.cache.exact
+
+
+def test_the_tables_take_no_more_memory_than_they_count(tmp_path: Path) -> None:
+    zones = dict([packed_zone(tmp_path / "z", "example", "www A 192.0.2.1")])
+    responder = Responder(ZoneTable(zones), NameserverSettings(answer_cache_mb=8))
+    tracemalloc.start()
+    try:
+        for i in range(30_000):
+            responder.udp(m.make_query(from_text(f"r{i}.example."), rr.A, id=1))
+        taken = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert responder.cache.size > 4 << 20
+    assert taken < 1.1 * responder.cache.size
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)

@@ -16,17 +16,28 @@ Serving = Callable[..., Asker]
 ZONE = {"example": "www A 192.0.2.1\n" + "\n".join(f'big TXT "{"x" * 200}{i}"' for i in range(200))}
 
 
-@asynccontextmanager
-async def listening(serving: Serving, **settings: object) -> AsyncIterator[tuple[Listeners, int]]:
-    listeners = await listen(
-        serving(ZONE).responder,
-        [("127.0.0.1", 0)],
-        replace(NameserverSettings(), **settings),  # type: ignore[arg-type]
-    )
-    try:
-        yield listeners, listeners.addresses[0][1]
-    finally:
-        listeners.close()
+class Client:
+    """A connection that is closed when the test is over."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    @classmethod
+    async def connect(cls, port: int) -> "Client":
+        return cls(*await asyncio.open_connection("127.0.0.1", port, limit=1024))
+
+    def ask(self, name: str, rrtype: int, ident: int) -> None:
+        self.writer.write(question(name, rrtype, ident))
+
+    async def answer(self) -> m.Message:
+        return await read_message(self.reader)
+
+    async def closed(self, *, anything: bool = False) -> bool:
+        """Wait until the server has closed it; whether it had said nothing more, or ``anything``."""
+        try:
+            return await asyncio.wait_for(self.reader.read(), 10) == b"" or anything
+        except ConnectionError:
+            return True
 
 
 def question(name: str, rrtype: int, ident: int) -> bytes:
@@ -39,41 +50,66 @@ async def read_message(reader: asyncio.StreamReader) -> m.Message:
     return m.parse(await asyncio.wait_for(reader.readexactly(length), 5))
 
 
+class Connect:
+    """Opens connections to listeners, and keeps them to be closed."""
+
+    def __init__(self, listeners: Listeners) -> None:
+        self.listeners = listeners
+        self.clients: list[Client] = []
+
+    async def __call__(self) -> Client:
+        self.clients.append(await Client.connect(self.listeners.addresses[0][1]))
+        return self.clients[-1]
+
+
+@asynccontextmanager
+async def listening(serving: Serving, **settings: object) -> AsyncIterator[Connect]:
+    listeners = await listen(
+        serving(ZONE).responder,
+        [("127.0.0.1", 0)],
+        replace(NameserverSettings(), **settings),  # type: ignore[arg-type]
+    )
+    connect = Connect(listeners)
+    try:
+        yield connect
+    finally:
+        for client in connect.clients:
+            client.writer.close()
+        listeners.close()
+
+
 async def test_rfc7766_6_2_1_1_questions_can_be_pipelined(serving: Serving) -> None:
-    async with listening(serving) as (_, port):
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(b"".join(question("www.example.", rr.A, ident) for ident in range(500)))
-        assert [(await read_message(reader)).id for _ in range(500)] == list(range(500))
-        writer.close()
+    async with listening(serving) as connect:
+        client = await connect()
+        for ident in range(500):
+            client.ask("www.example.", rr.A, ident)
+        assert [(await client.answer()).id for _ in range(500)] == list(range(500))
 
 
 async def test_rfc7766_8_a_message_may_come_in_any_pieces(serving: Serving) -> None:
-    async with listening(serving) as (_, port):
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    async with listening(serving) as connect:
+        client = await connect()
         for octet in question("www.example.", rr.A, 7):
-            writer.write(bytes((octet,)))
-            await writer.drain()
-        assert words((await read_message(reader)).answer) == ["www.example. A 192.0.2.1"]
-        writer.close()
+            client.writer.write(bytes((octet,)))
+            await client.writer.drain()
+        assert words((await client.answer()).answer) == ["www.example. A 192.0.2.1"]
 
 
 async def test_large_answers_come_whole(serving: Serving) -> None:
-    async with listening(serving) as (_, port):
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(question("big.example.", rr.TXT, 7))
-        assert len((await read_message(reader)).answer) == 200
-        writer.close()
+    async with listening(serving) as connect:
+        client = await connect()
+        client.ask("big.example.", rr.TXT, 7)
+        assert len((await client.answer()).answer) == 200
 
 
 async def test_silent_and_slow_clients_are_closed(serving: Serving) -> None:
-    async with listening(serving, tcp_idle_seconds=0.3) as (listeners, port):
-        silent, _ = await asyncio.open_connection("127.0.0.1", port)
-        slow, writer = await asyncio.open_connection("127.0.0.1", port)
-        dripping = asyncio.create_task(_drip(writer, question("www.example.", rr.A, 1) * 50))
-        for reader in (silent, slow):
-            assert await asyncio.wait_for(_until_end(reader), 10) == b""
+    async with listening(serving, tcp_idle_seconds=0.3) as connect:
+        silent, slow = await connect(), await connect()
+        dripping = asyncio.create_task(_drip(slow.writer, question("www.example.", rr.A, 1) * 50))
+        assert await silent.closed()
+        assert await slow.closed()
         dripping.cancel()
-        assert listeners.connections == 0
+        assert connect.listeners.connections == 0
 
 
 async def _drip(writer: asyncio.StreamWriter, data: bytes) -> None:
@@ -83,59 +119,42 @@ async def _drip(writer: asyncio.StreamWriter, data: bytes) -> None:
         await asyncio.sleep(0.1)
 
 
-async def _until_end(reader: asyncio.StreamReader) -> bytes:
-    try:
-        return await reader.read()
-    except ConnectionError:
-        return b""
-
-
 async def test_a_client_that_does_not_read_is_not_read_from(serving: Serving) -> None:
-    async with listening(serving, tcp_idle_seconds=0.5) as (listeners, port):
-        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
-        # 40 octets ask for 40,000: a thousand times what it sends would have to wait for it somewhere.
+    async with listening(serving, tcp_idle_seconds=0.5) as connect:
+        greedy, other = await connect(), await connect()
+        # 30 octets ask for 40,000: more than a thousand times what it sends would have to wait for it somewhere.
         for ident in range(2000):
-            writer.write(question("big.example.", rr.TXT, ident))
-        other, ask = await asyncio.open_connection("127.0.0.1", port)
-        ask.write(question("www.example.", rr.A, 1))
-        assert (await read_message(other)).answer
-        while listeners.connections:
-            await asyncio.sleep(0.05)
-        writer.close()
-        ask.close()
-        del reader
+            greedy.ask("big.example.", rr.TXT, ident)
+        other.ask("www.example.", rr.A, 1)
+        assert (await other.answer()).answer
+        assert await other.closed()
+        assert await greedy.closed(anything=True)
+        assert connect.listeners.connections == 0
 
 
 async def test_one_client_cannot_take_all_connections(serving: Serving) -> None:
-    async with listening(serving, tcp_connections_per_client=3) as (listeners, port):
-        streams = [await asyncio.open_connection("127.0.0.1", port) for _ in range(5)]
-        assert await asyncio.wait_for(_until_end(streams[4][0]), 5) == b""
-        assert listeners.connections == 3
-        for _, writer in streams:
-            writer.close()
+    async with listening(serving, tcp_connections_per_client=3) as connect:
+        clients = [await connect() for _ in range(5)]
+        assert await clients[4].closed()
+        assert connect.listeners.connections == 3
 
 
 async def test_beyond_the_limit_the_one_idle_for_longest_makes_room(serving: Serving) -> None:
-    async with listening(serving, tcp_connections=2) as (listeners, port):
-        first = await asyncio.open_connection("127.0.0.1", port)
-        second = await asyncio.open_connection("127.0.0.1", port)
-        first[1].write(question("www.example.", rr.A, 1))
-        await read_message(first[0])
-        third = await asyncio.open_connection("127.0.0.1", port)
-        third[1].write(question("www.example.", rr.A, 3))
-        assert (await read_message(third[0])).id == 3
-        assert await asyncio.wait_for(_until_end(second[0]), 5) == b""
-        assert listeners.connections == 2
-        for _, writer in (first, third):
-            writer.close()
+    async with listening(serving, tcp_connections=2) as connect:
+        first, second = await connect(), await connect()
+        first.ask("www.example.", rr.A, 1)
+        await first.answer()
+        third = await connect()
+        third.ask("www.example.", rr.A, 3)
+        assert (await third.answer()).id == 3
+        assert await second.closed()
+        assert connect.listeners.connections == 2
 
 
 async def test_garbage_ends_the_connection_and_nothing_else(serving: Serving) -> None:
-    async with listening(serving) as (_, port):
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(b"\0\5hello")
-        assert await asyncio.wait_for(_until_end(reader), 5) == b""
-        again, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(question("www.example.", rr.A, 1))
-        assert (await read_message(again)).answer
-        writer.close()
+    async with listening(serving) as connect:
+        wrong, right = await connect(), await connect()
+        wrong.writer.write(b"\0\5hello")
+        assert await wrong.closed()
+        right.ask("www.example.", rr.A, 1)
+        assert (await right.answer()).answer

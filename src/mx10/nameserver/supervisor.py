@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Final
 
@@ -70,9 +71,9 @@ class Supervisor:
     """
 
     def __init__(self, settings: NameserverSettings, zone_settings: ZoneSettings) -> None:
-        if not settings.zone_dir:
+        if settings.zone_dir is None:
             raise StartError("no folder of zones: give --zone-dir DIR, or set nameserver.zone_dir in mx10.toml")
-        path = Path(settings.zone_dir)
+        path = settings.zone_dir
         if not path.is_dir():
             raise StartError(f"{path} is not a folder: create it, or name another with --zone-dir")
         self._settings = settings
@@ -94,10 +95,10 @@ class Supervisor:
         """
         addresses = self._bind()
         try:
-            _drop_privileges(self._settings, addresses, self._path)
-            self._listen_to_signals()
             # Watching begins before reading, so that a change during the reading is seen.
             self._watch = watch_folder(self._path)
+            _drop_privileges(self._settings, addresses, self._path)
+            self._listen_to_signals()
             self._selector.register(self._watch, selectors.EVENT_READ)
             self._load()
             for index in range(len(self._sockets)):
@@ -347,6 +348,7 @@ def _drop_privileges(settings: NameserverSettings, addresses: Sequence[Address],
         raise StartError(
             f"nameserver.user or nameserver.group: {error.args[0]}; name one that exists on this machine"
         ) from error
+    _import_what_comes_later()
     os.setgroups([])
     os.setresgid(group, group, group)
     os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
@@ -355,3 +357,10 @@ def _drop_privileges(settings: NameserverSettings, addresses: Sequence[Address],
             f"user {name!r} cannot read {folder}: let it (chmod, chown), or set nameserver.user to one that can"
         )
     log.info("rights given up", user=name)
+
+
+def _import_what_comes_later() -> None:
+    """Import now what is otherwise imported when first needed: afterwards we may not be allowed to read it."""
+    for module in ("concurrent.futures.process", "idna", "multiprocessing.popen_fork", "multiprocessing.synchronize"):
+        import_module(module)
+    import_module("dns.rdata").load_all_types()

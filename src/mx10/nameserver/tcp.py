@@ -111,7 +111,7 @@ class Connection(asyncio.Protocol):
         buffer = self._buffer
         responder = self._connections.responder
         at = 0
-        responses = []
+        responses: list[bytes] = []
         waiting = 0
         while len(buffer) - at >= 2 and waiting < _HIGH_WATER:
             end = at + 2 + (buffer[at] << 8 | buffer[at + 1])

@@ -12,6 +12,9 @@ import threading
 from pathlib import Path
 from typing import Final, Protocol
 
+if sys.platform == "linux":
+    from inotify_simple import INotify, flags
+
 _POLL_SECONDS: Final = 1.0
 _FOLDERS: Final = 1000
 """Folders below the zone folder that are watched too (for files that $INCLUDE names); more are looked at on SIGHUP
@@ -38,9 +41,6 @@ def watch_folder(folder: Path) -> FolderWatch:
 
 class _InotifyWatch:
     def __init__(self, folder: Path) -> None:
-        from inotify_simple import INotify, flags
-
-        self._flags = flags
         self._mask = (
             flags.CLOSE_WRITE
             | flags.MOVED_TO
@@ -66,21 +66,21 @@ class _InotifyWatch:
     def changed(self) -> set[Path] | None:
         paths: set[Path] = set()
         for event in self._inotify.read(timeout=0):
-            if event.mask & self._flags.Q_OVERFLOW:
+            if event.mask & flags.Q_OVERFLOW:
                 return None
             folder = self._folders.get(event.wd)
-            if folder is None or event.mask & self._flags.IGNORED:
+            if folder is None or event.mask & flags.IGNORED:
                 self._folders.pop(event.wd, None)
                 continue
             path = folder / event.name
-            if event.mask & self._flags.ISDIR:
-                if event.mask & (self._flags.CREATE | self._flags.MOVED_TO):
+            if event.mask & flags.ISDIR:
+                if event.mask & (flags.CREATE | flags.MOVED_TO):
                     self._add(path)
                 # What was in it came or went without events of its own.
                 return None
             # CREATE alone is a file still being written, unless it is a hard or symbolic link, complete from its first
             # moment.
-            if not event.mask & self._flags.CREATE or path.is_symlink() or _has_several_names(path):
+            if not event.mask & flags.CREATE or path.is_symlink() or _has_several_names(path):
                 paths.add(path)
         return paths
 
