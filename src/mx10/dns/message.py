@@ -249,7 +249,7 @@ def make_query(
     name: bytes,
     rrtype: int,
     *,
-    id: int,
+    id: int,  # noqa: A002  # the header field's name
     klass: int = rr.IN,
     rd: bool = True,
     ad: bool = False,

@@ -209,6 +209,4 @@ def _authoritative_node(zone: Zone, host: bytes) -> Node | None:
 
 def _add_host(owner: bytes, node: Node | None, section: list[Entry]) -> None:
     if node:
-        for rrtype in (rr.A, rr.AAAA):
-            if rrtype in node:
-                section.append((owner, rrtype, node[rrtype]))
+        section.extend((owner, rrtype, node[rrtype]) for rrtype in (rr.A, rr.AAAA) if rrtype in node)

@@ -176,8 +176,8 @@ async def listen(responder: Responder, addresses: Sequence[Address], settings: N
     """
     sockets: list[Sockets] = []
     try:
-        for address in addresses:
-            sockets.append(bind(address))
+        # From a generator, so that those bound before one fails are in the list, and can be closed.
+        sockets.extend(bind(address) for address in addresses)
     except ListenError:
         for each in sockets:
             each.close()
