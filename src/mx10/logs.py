@@ -94,7 +94,7 @@ def _values(event: Mapping[str, Any], paint: Any) -> str:
 
 
 def _quoted(text: str) -> str:
-    return _printable(text) if text and " " not in text and '"' not in text else json.dumps(text, ensure_ascii=False)
+    return _printable(text if text and " " not in text and '"' not in text else json.dumps(text, ensure_ascii=False))
 
 
 def _printable(text: str) -> str:

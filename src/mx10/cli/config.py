@@ -32,8 +32,9 @@ def run(args: argparse.Namespace, context: Context) -> int:
     if not shown:
         from mx10.cli import UsageError
         from mx10.config.errors import nearest
+        from mx10.config.settings import SECTIONS
 
-        meant = nearest(args.key, context.origins)
+        meant = nearest(args.key, [*SECTIONS, *context.origins])
         raise UsageError(
             f"config: no such key: {args.key}; " + (f"did you mean {meant}?" if meant else "see `mx10 config show`")
         )

@@ -1,0 +1,80 @@
+"""The log: one line an event, for people or for programs, that nobody outside can forge."""
+
+import io
+import json
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from mx10.logs import configure, get_logger
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    yield
+    structlog.reset_defaults()
+
+
+def test_json_where_no_terminal_is() -> None:
+    out = io.StringIO()
+    log = get_logger("nameserver")
+    configure(stream=out)
+    log.info("worker ready", worker=1, listening=["127.0.0.1:53"])
+    event = json.loads(out.getvalue())
+    assert event.pop("time").endswith("Z")
+    assert event == {
+        "level": "info",
+        "part": "nameserver",
+        "event": "worker ready",
+        "worker": 1,
+        "listening": ["127.0.0.1:53"],
+    }
+
+
+def test_readable_and_coloured_on_a_terminal() -> None:
+    out = Terminal()
+    configure(stream=out)
+    get_logger("nameserver").warning("worker died", worker=1, cause="signal 9")
+    assert "\x1b[33mwarning\x1b[0m nameserver  worker died" in out.getvalue()
+
+
+def test_readable_without_colours() -> None:
+    out = io.StringIO()
+    configure("debug", "human", out)
+    get_logger("lab").debug("zone loaded", zone="münchen.example", cause="signal 9", empty="")
+    assert out.getvalue()[9:] == 'debug   lab  zone loaded  zone=münchen.example cause="signal 9" empty=""\n'
+
+
+def test_less_weighty_events_are_left_out() -> None:
+    out = io.StringIO()
+    configure("warning", "json", out)
+    get_logger("lab").info("no")
+    get_logger("lab").error("yes")
+    assert [json.loads(line)["event"] for line in out.getvalue().splitlines()] == ["yes"]
+
+
+@pytest.mark.parametrize("format_", ["human", "json"])
+def test_what_strangers_send_makes_no_line_and_moves_no_cursor(format_: str) -> None:
+    out = io.StringIO()
+    configure("info", format_, out)
+    get_logger("nameserver").info("bad\nline\x1b[2J", name="a\nb c\x9b31m", other="\u202e\udcff")
+    text = out.getvalue()
+    assert text.count("\n") == 1
+    assert text[:-1].isprintable()
+
+
+@pytest.mark.parametrize("format_", ["human", "json"])
+def test_exceptions_are_told(format_: str) -> None:
+    out = io.StringIO()
+    configure("info", format_, out)
+    try:
+        raise ValueError("this one")
+    except ValueError:
+        get_logger("nameserver").exception("worker failed")
+    assert "ValueError: this one" in out.getvalue()
