@@ -112,7 +112,7 @@ def statement_lines(text: str) -> dict[tuple[str, ...], int]:
     """
     found: dict[tuple[str, ...], int] = {}
     table: tuple[str, ...] = ()
-    lines = text.split("\n")
+    lines = text.replace("\r\n", "\n").split("\n")
     start = 0
     while start < len(lines):
         for end in range(start + 1, min(start + _MAX_STATEMENT, len(lines)) + 1):

@@ -90,6 +90,8 @@ def _settings(values: dict[str, Any], variables: Mapping[str, str]) -> BaseSetti
         pydantic.ValidationError: with every wrong value.
     """
 
+    defaults = keys()
+
     class Given(BaseSettings):
         model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", strict=True)
 
@@ -104,7 +106,11 @@ def _settings(values: dict[str, Any], variables: Mapping[str, str]) -> BaseSetti
         ) -> tuple[PydanticBaseSettingsSource, ...]:
             environment = _Environment(settings_cls)
             # The environment is an argument here, not the process's own.
-            environment.env_vars = {name.lower(): text for name, text in variables.items()}
+            environment.env_vars = {
+                # pydantic-settings does not decode an empty text, and that is how a shell writes an empty list.
+                name.lower(): "[]" if not text and isinstance(defaults[variable_key(name)], tuple) else text
+                for name, text in variables.items()
+            }
             return environment, init_settings
 
     fields: dict[str, Any] = {
@@ -170,7 +176,7 @@ def _wrong_value(detail: Mapping[str, Any], document: Document, named: Mapping[s
     path = tuple(str(part) for part in detail["loc"])
     key = ".".join(path[:2])
     where = named.get(key) or document.where(path[:2])
-    what = str(detail["msg"]).removeprefix("Value error, ").removeprefix("Input ")
+    what = str(detail["msg"]).removeprefix("Value error, ").removeprefix("Input ").replace("valid tuple", "list")
     if len(path) == 1:
         return ConfigProblem(where, key, "is a section, not a key", f"write [{key}] and its keys below it")
     return ConfigProblem(where, key, f"{what}, not {_printable(detail['input'])}")
