@@ -28,7 +28,7 @@ from typing import TypeVar
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from peers import MissingPeer, PeerFailed  # noqa: E402
+from peers import MissingPeerError, PeerError  # noqa: E402
 from peers.server import find_program  # noqa: E402
 
 T = TypeVar("T")
@@ -39,7 +39,7 @@ SERVER_CORE = CORES[0] if len(CORES) > 1 else None
 CLIENT_CORE = CORES[1] if len(CORES) > 1 else None
 
 
-class OutOfTime(Exception):
+class OutOfTimeError(Exception):
     """The benchmark took longer than it may."""
 
 
@@ -61,14 +61,14 @@ def run(main: Callable[[], None], *, limit: int) -> None:
     """Run a benchmark, end it after ``limit`` seconds, and say in a sentence what was missing or went wrong."""
 
     def too_late(_signal: int, _frame: FrameType | None) -> None:
-        raise OutOfTime(f"not done after {limit} s; the machine is too slow or too busy for this benchmark")
+        raise OutOfTimeError(f"not done after {limit} s; the machine is too slow or too busy for this benchmark")
 
     signal.signal(signal.SIGALRM, too_late)
     signal.signal(signal.SIGTERM, lambda _signal, _frame: sys.exit(143))
     signal.alarm(limit)
     try:
         main()
-    except (MissingPeer, PeerFailed, OutOfTime) as error:
+    except (MissingPeerError, PeerError, OutOfTimeError) as error:
         sys.exit(f"{Path(sys.argv[0]).name}: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
@@ -296,13 +296,13 @@ def read_dnsperf(text: str, errors: str = "") -> Load:
     """The figures in what dnsperf prints.
 
     Raises:
-        PeerFailed: it printed something else.
+        PeerError: it printed something else.
     """
 
     def figure(pattern: str) -> float:
         found = re.search(pattern, text)
         if found is None:
-            raise PeerFailed(f"dnsperf said nothing like {pattern!r}: {text[-500:]}{errors[-500:]}")
+            raise PeerError(f"dnsperf said nothing like {pattern!r}: {text[-500:]}{errors[-500:]}")
         return float(found[1])
 
     codes = re.search(r"Response codes:\s+(.*)", text)

@@ -13,7 +13,7 @@ import common
 import dns.message
 from common import Dnsperf, Load, Spread, paired, say
 
-from peers import AUTHORITATIVE, Echo, Mx10, Nsd, NsdMinimal, PeerFailed, Server, ask_many, question
+from peers import AUTHORITATIVE, Echo, Mx10, Nsd, NsdMinimal, PeerError, Server, ask_many, question
 
 SAMPLE = 500
 """Questions whose answers are compared before the runs."""
@@ -53,7 +53,7 @@ def compare(servers: Sequence[Server], asked: Sequence[tuple[str, str]], plain: 
     """See that all servers give the same response codes and answers.
 
     Raises:
-        PeerFailed: one did not, naming the question.
+        PeerError: one did not, naming the question.
     """
     wires = [question(name, rrtype, payload=None if plain else 1232) for name, rrtype in asked]
     seen: list[list[tuple[int, object]]] = []
@@ -61,14 +61,14 @@ def compare(servers: Sequence[Server], asked: Sequence[tuple[str, str]], plain: 
         found: list[tuple[int, object]] = []
         for wire, (name, rrtype) in zip(ask_many(server.address, server.port, wires), asked, strict=True):
             if wire is None:
-                raise PeerFailed(f"{server.name} did not answer {name} {rrtype}")
+                raise PeerError(f"{server.name} did not answer {name} {rrtype}")
             answer = dns.message.from_wire(wire)
             found.append((int(answer.rcode()), {record.to_text() for rrset in answer.answer for record in rrset}))
         seen.append(found)
     for at, (name, rrtype) in enumerate(asked):
         for server, theirs in zip(servers, seen, strict=True):
             if theirs[at] != seen[0][at]:
-                raise PeerFailed(f"{name} {rrtype}: {servers[0].name} says {seen[0][at]}, {server.name} {theirs[at]}")
+                raise PeerError(f"{name} {rrtype}: {servers[0].name} says {seen[0][at]}, {server.name} {theirs[at]}")
     say(f"{len(asked)} answers compared: all {len(servers)} servers agree")
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import common
 from common import Spread, paired, say
 
-from peers import Mx10, Nsd, PeerFailed, Server
+from peers import Mx10, Nsd, PeerError, Server
 from peers.server import find_program, first_line
 
 DOMAIN = "company.example"
@@ -79,7 +79,7 @@ def measure(here: Path, server: Server, rounds: int, as_json: bool) -> None:
     for name, way in ways.items():
         said = way()
         if name != "python -c pass" and not all(f"{host}.{DOMAIN}" in said for host in EXCHANGERS):
-            raise PeerFailed(f"{name} does not name every exchanger:\n{said}")
+            raise PeerError(f"{name} does not name every exchanger:\n{said}")
     times: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(rounds):
         for name in common.turns(list(ways), number):
@@ -114,11 +114,11 @@ def run(argv: Sequence[str]) -> str:
     """What a program printed.
 
     Raises:
-        PeerFailed: it failed.
+        PeerError: it failed.
     """
     done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
     if done.returncode:
-        raise PeerFailed(f"{' '.join(argv)}: exit {done.returncode}: {done.stderr or done.stdout}")
+        raise PeerError(f"{' '.join(argv)}: exit {done.returncode}: {done.stderr or done.stdout}")
     return done.stdout
 
 

@@ -8,7 +8,6 @@ its own way (mx10 notices by itself), while dnsperf asks for other zones at a st
 wait are shown before and during.
 """
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from subprocess import PIPE, Popen
 import common
 from common import Dnsperf, Load, Spread, paired, say
 
-from peers import AUTHORITATIVE, Mx10, NoAnswer, PeerFailed, Server, ask, question
+from peers import AUTHORITATIVE, Mx10, NoAnswerError, PeerError, Server, ask, question
 from peers.asking import serial_of
 
 ASK_RATE = 10_000
@@ -77,12 +76,12 @@ def one_round(server: Server, figures: Figures, perf: Dnsperf, length: float) ->
         server.launch()
         try:
             server.await_ready()
-        except PeerFailed as error:
+        except PeerError as error:
             if server.process is not None and server.process.poll() is None:
                 say(f"  {server.name}: no answer after {START_LIMIT:.0f} s")
                 figures.start.append(float("inf"))
                 return
-            raise PeerFailed(f"{server.name}: {error}") from error
+            raise PeerError(f"{server.name}: {error}") from error
         figures.start.append(time.perf_counter() - began)
         time.sleep(1.0)  # Let it finish what it does after the first answer.
         figures.memory.append(server.memory() / 1e6)
@@ -107,7 +106,7 @@ def change_zone(server: Server, figures: Figures, length: float) -> None:
     """Give zone 0 a new serial ``CHANGES`` times within ``length`` seconds, and see how long each takes to be answered.
 
     Raises:
-        PeerFailed: a change was not seen within ten seconds.
+        PeerError: a change was not seen within ten seconds.
     """
     path = server.zones / f"{common.zone_name(0)}.zone"
     wire = question(common.zone_name(0), "SOA", ident=77, payload=1232)
@@ -121,7 +120,7 @@ def change_zone(server: Server, figures: Figures, length: float) -> None:
             server.reload(common.zone_name(0))
             while serial_of(patient(server, wire)) != serial:
                 if time.perf_counter() - began > 10:
-                    raise PeerFailed(
+                    raise PeerError(
                         f"{server.name}: the change of a zone was not seen within 10 s\n{server.log_tail()}"
                     )
                 time.sleep(0.001)
@@ -136,9 +135,9 @@ def patient(server: Server, wire: bytes) -> bytes:
     for _ in range(3):
         try:
             return ask(server.address, server.port, wire, timeout=1.0)
-        except NoAnswer:
+        except NoAnswerError:
             continue
-    raise PeerFailed(f"{server.name} stopped answering\n{server.log_tail()}")
+    raise PeerError(f"{server.name} stopped answering\n{server.log_tail()}")
 
 
 def rename_over(path: Path, text: str) -> float:
@@ -146,7 +145,7 @@ def rename_over(path: Path, text: str) -> float:
     new = path.with_name(f".{path.name}.new")
     new.write_text(text)
     began = time.perf_counter()
-    os.replace(new, path)
+    new.replace(path)
     return began
 
 

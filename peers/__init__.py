@@ -10,7 +10,7 @@ rate limit, no query log, and answers of at most 1232 octets over UDP (RFC 6891 
 server), so that figures can be compared.
 """
 
-from peers.asking import NoAnswer, ask, ask_many, ask_tcp, question
+from peers.asking import NoAnswerError, ask, ask_many, ask_tcp, question
 from peers.bind import Bind
 from peers.echo import Echo
 from peers.knot import Knot
@@ -18,8 +18,8 @@ from peers.mx10 import Mx10
 from peers.nsd import Nsd, NsdMinimal
 from peers.powerdns import PowerDns
 from peers.server import (
-    MissingPeer,
-    PeerFailed,
+    MissingPeerError,
+    PeerError,
     Server,
     ZoneFile,
     free_port,
@@ -34,12 +34,12 @@ __all__ = [
     "Bind",
     "Echo",
     "Knot",
-    "MissingPeer",
+    "MissingPeerError",
     "Mx10",
-    "NoAnswer",
+    "NoAnswerError",
     "Nsd",
     "NsdMinimal",
-    "PeerFailed",
+    "PeerError",
     "PowerDns",
     "Server",
     "ZoneFile",

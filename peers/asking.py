@@ -17,7 +17,7 @@ TYPES = {
 """The record types that questions name by word; any other is given as a number."""
 
 
-class NoAnswer(Exception):
+class NoAnswerError(Exception):
     """A server said nothing in the time given."""
 
 
@@ -102,7 +102,7 @@ def ask(address: str, port: int, wire: bytes, *, timeout: float = 2.0) -> bytes:
     """One question over UDP, once.
 
     Raises:
-        NoAnswer: nothing with the question's identifier came within ``timeout`` seconds, or nobody listens.
+        NoAnswerError: nothing with the question's identifier came within ``timeout`` seconds, or nobody listens.
     """
     with udp_socket(address, port) as sock:
         deadline = time.monotonic() + timeout
@@ -114,8 +114,8 @@ def ask(address: str, port: int, wire: bytes, *, timeout: float = 2.0) -> bytes:
                 if answer[:2] == wire[:2]:
                     return answer
         except (ConnectionError, TimeoutError) as error:
-            raise NoAnswer(f"{address}:{port}: {error}") from error
-    raise NoAnswer(f"{address}:{port}: no answer in {timeout} s")
+            raise NoAnswerError(f"{address}:{port}: {error}") from error
+    raise NoAnswerError(f"{address}:{port}: no answer in {timeout} s")
 
 
 def ask_many(
@@ -166,14 +166,14 @@ def ask_tcp(address: str, port: int, wire: bytes, *, timeout: float = 5.0) -> by
     """One question over a TCP connection of its own (RFC 7766).
 
     Raises:
-        NoAnswer: no connection, or it was closed or fell silent before the answer was whole.
+        NoAnswerError: no connection, or it was closed or fell silent before the answer was whole.
     """
     try:
         with socket.create_connection((address, port), timeout=timeout) as sock:
             sock.sendall(struct.pack("!H", len(wire)) + wire)
             return _exactly(sock, int.from_bytes(_exactly(sock, 2), "big"))
     except OSError as error:
-        raise NoAnswer(f"{address}:{port} over TCP: {error}") from error
+        raise NoAnswerError(f"{address}:{port} over TCP: {error}") from error
 
 
 def _exactly(sock: socket.socket, size: int) -> bytes:
@@ -181,6 +181,6 @@ def _exactly(sock: socket.socket, size: int) -> bytes:
     while len(data) < size:
         piece = sock.recv(size - len(data))
         if not piece:
-            raise NoAnswer("the connection was closed in the middle of an answer")
+            raise NoAnswerError("the connection was closed in the middle of an answer")
         data += piece
     return data

@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from peers.server import MissingPeer, Server, first_line
+from peers.server import MissingPeerError, Server, first_line
 
 
 class Mx10(Server):
@@ -17,11 +17,11 @@ class Mx10(Server):
         """The command ``mx10`` beside the Python that runs us.
 
         Raises:
-            MissingPeer: the package is not installed there.
+            MissingPeerError: the package is not installed there.
         """
         path = Path(os.environ.get("MX10_COMMAND") or Path(sys.executable).with_name("mx10"))
         if not path.exists():
-            raise MissingPeer(f"{path} does not exist: pip install -e . in this virtual environment")
+            raise MissingPeerError(f"{path} does not exist: pip install -e . in this virtual environment")
         return str(path)
 
     def configure(self) -> None:

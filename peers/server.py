@@ -3,6 +3,7 @@
 A peer's own file says only how it is configured, how it is started and how it is told to read one zone again.
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -17,17 +18,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
 
-from peers.asking import NoAnswer, ask, question, rcode_and_aa
+from peers.asking import NoAnswerError, ask, question, rcode_and_aa
 
 STOP_SECONDS = 10.0
 """How long a server may take to end after SIGTERM before it is killed."""
 
 
-class MissingPeer(Exception):
+class MissingPeerError(Exception):
     """A peer's program is not installed; the message names the Debian package."""
 
 
-class PeerFailed(Exception):
+class PeerError(Exception):
     """A peer did not start, did not answer in time or refused an order; the message ends with the end of its log."""
 
 
@@ -65,18 +66,18 @@ def free_port(address: str = "127.0.0.1") -> int:
             except OSError:
                 continue
             return port
-    raise PeerFailed(f"no port of {address} is free over both UDP and TCP")
+    raise PeerError(f"no port of {address} is free over both UDP and TCP")
 
 
 def find_program(name: str, package: str) -> str:
     """The path of a program; also looks where Debian keeps servers, which is not in everybody's PATH.
 
     Raises:
-        MissingPeer: it is not installed.
+        MissingPeerError: it is not installed.
     """
     found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin:/usr/local/sbin")
     if found is None:
-        raise MissingPeer(f"{name} is not installed: apt-get install {package}")
+        raise MissingPeerError(f"{name} is not installed: apt-get install {package}")
     return found
 
 
@@ -132,7 +133,7 @@ class Server(ABC):
         """Tell it to read one zone's file again, in the way its manual says.
 
         Raises:
-            PeerFailed: it refused.
+            PeerError: it refused.
         """
         raise NotImplementedError(f"{self.name} has no zones")
 
@@ -142,8 +143,8 @@ class Server(ABC):
         """Configure and start; with ``wait`` return when it answers.
 
         Raises:
-            MissingPeer: not installed.
-            PeerFailed: it ended, or did not answer within the limit.
+            MissingPeerError: not installed.
+            PeerError: it ended, or did not answer within the limit.
         """
         self.configure()
         self.launch()
@@ -181,7 +182,7 @@ class Server(ABC):
         """Ask, every few milliseconds, until the zones waited for are answered with authority.
 
         Raises:
-            PeerFailed: the process ended, or the limit passed.
+            PeerError: the process ended, or the limit passed.
         """
         names = self.wait_for if self.wait_for is not None else [file.name for file in self.files[-1:]]
         deadline = time.monotonic() + self.limit
@@ -189,9 +190,9 @@ class Server(ABC):
             wire = question(name, "SOA", ident=4242)
             while not self.answers(wire):
                 if self.process is None or self.process.poll() is not None:
-                    raise PeerFailed(f"{self.name} ended while starting\n{self.log_tail()}")
+                    raise PeerError(f"{self.name} ended while starting\n{self.log_tail()}")
                 if time.monotonic() > deadline:
-                    raise PeerFailed(
+                    raise PeerError(
                         f"{self.name} does not answer for {name} after {self.limit:.0f} s\n{self.log_tail()}"
                     )
                 time.sleep(0.005)
@@ -200,17 +201,15 @@ class Server(ABC):
         """Whether it gives NOERROR with authority to a question."""
         try:
             return rcode_and_aa(ask(self.address, self.port, wire, timeout=timeout)) == (0, True)
-        except NoAnswer:
+        except NoAnswerError:
             return False
 
     def stop(self) -> None:
         """End every process of the group, at the latest by SIGKILL, and remove its folder."""
         if self.process is not None:
             self._signal(signal.SIGTERM)
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                pass
             deadline = time.monotonic() + STOP_SECONDS
             while self.processes() and time.monotonic() < deadline:
                 time.sleep(0.01)
@@ -221,10 +220,8 @@ class Server(ABC):
 
     def _signal(self, number: int) -> None:
         if self.process is not None:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, number)
-            except ProcessLookupError:
-                pass
 
     def __enter__(self) -> Self:
         return self if self.process is not None else self.start()
@@ -241,11 +238,10 @@ class Server(ABC):
         if self.process is None:
             return []
         found = []
-        for entry in os.listdir("/proc"):
-            if entry.isdigit():
-                fields = _stat(int(entry))
-                if fields and int(fields[3]) == self.process.pid and fields[0] != "Z":
-                    found.append(int(entry))
+        for number in _numbers("/proc"):
+            fields = _stat(number)
+            if fields and int(fields[3]) == self.process.pid and fields[0] != "Z":
+                found.append(number)
         return found
 
     def cpu_seconds(self) -> float:
@@ -255,7 +251,7 @@ class Server(ABC):
         """
         total = 0
         for process in self.processes():
-            for task in _listdir(f"/proc/{process}/task"):
+            for task in _numbers(f"/proc/{process}/task"):
                 try:
                     total += int(Path(f"/proc/{process}/task/{task}/schedstat").read_text().split()[0])
                 except (OSError, IndexError):
@@ -285,14 +281,14 @@ class Server(ABC):
         """Run a control program and return what it said.
 
         Raises:
-            PeerFailed: it failed or took more than a minute.
+            PeerError: it failed or took more than a minute.
         """
         try:
             done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
         except subprocess.TimeoutExpired as error:
-            raise PeerFailed(f"{' '.join(argv)}: no reply in 60 s") from error
+            raise PeerError(f"{' '.join(argv)}: no reply in 60 s") from error
         if done.returncode:
-            raise PeerFailed(f"{' '.join(argv)}: {done.stderr or done.stdout}\n{self.log_tail()}")
+            raise PeerError(f"{' '.join(argv)}: {done.stderr or done.stdout}\n{self.log_tail()}")
         return done.stdout
 
 
@@ -310,8 +306,9 @@ def _stat(process: int) -> list[str] | None:
         return None
 
 
-def _listdir(path: str) -> list[str]:
+def _numbers(folder: str) -> list[int]:
+    """The entries of a folder under /proc that are numbers: processes or threads; none if it is gone by now."""
     try:
-        return os.listdir(path)
+        return [int(path.name) for path in Path(folder).iterdir() if path.name.isdigit()]
     except OSError:
         return []

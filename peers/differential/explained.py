@@ -1,7 +1,7 @@
 """The table of differences between nameservers that an RFC allows, each with its source and as narrow as we know how.
 
-An entry covers a difference in some fields of the answers of some peers when its predicate says so. Differences that nothing here covers are
-faults, of ours until shown otherwise.
+An entry covers a difference in some fields of the answers of some peers when its predicate says so. Differences that
+nothing here covers are faults, of ours until shown otherwise.
 """
 
 from collections.abc import Callable
@@ -11,9 +11,10 @@ import dns.name
 
 from peers.differential.answers import FIELDS, Rec, Said
 from peers.differential.questions import Asked
-from peers.differential.world import A, AAAA, CNAME, DNAME, NS, SOA, World, chain
+from peers.differential.world import AAAA, CNAME, DNAME, NS, SOA, A, World, chain
+from peers.differential.zones import on_wire
 
-ANY, RRSIG, NSEC = 255, 46, 47
+ANY, RRSIG, NSEC, DS, NAPTR = 255, 46, 47, 43, 35
 ALL = ("NSD", "Knot", "PowerDNS", "BIND")
 
 
@@ -75,12 +76,18 @@ def _chains(case: Case) -> tuple[list[dns.name.Name], list[dns.name.Name]]:
 
 
 def _stops_at_border(case: Case) -> bool:
-    """They stop, without an error, where the chain leaves the zone that the last alias stands in."""
+    """They stop where the chain leaves the zone that the last alias stands in.
+
+    They do it without an error, or with NXDOMAIN where the next zone lies below that zone and is not delegated.
+    """
     ours, theirs = _chains(case)
     if len(theirs) < 2 or ours[: len(theirs)] != theirs or not case.theirs.answer <= case.whole.answer:
         return False
     last, before = theirs[-1], theirs[-2]
-    return case.theirs.rcode == "NOERROR" and case.world.zone_of(last) not in (None, case.world.zone_of(before))
+    apex = case.world.zone_of(before)
+    inside = apex is not None and last.is_subdomain(apex) and {rec.owner for rec in case.theirs.authority} == {apex}
+    stopped = case.theirs.rcode == "NOERROR" or (case.theirs.rcode == "NXDOMAIN" and inside)
+    return stopped and case.world.zone_of(last) not in (None, apex)
 
 
 def _gives_up(case: Case) -> bool:
@@ -122,7 +129,7 @@ def _into_itself(case: Case) -> bool:
 
 
 def _true_extra(case: Case) -> bool:
-    """They leave out additional records; those we give stand in our zones and belong to a host that the answer names."""
+    """They leave out additional records; those we give stand in our zones and belong to a host that is named."""
     hosts = case.world.targets(case.ours)
     return not case.only_theirs and all(
         rec.rrtype in (A, AAAA) and rec.owner in hosts and case.world.is_true(rec) for rec in case.only_ours
@@ -170,8 +177,11 @@ def _below_cut(world: World, rec: Rec) -> bool:
 
 
 def _just_fits(case: Case) -> bool:
-    """Ours was cut off at a limit that theirs, with the same answer, is below by little."""
+    """One of us was cut off at a limit near to which the other's, with the same answer, just came."""
     limit = max(512, min(case.asked.payload or 512, 1232))
+    if case.theirs.tc:
+        # Whoever compresses by case writes a name out once more if the question spelled it in another (RFC 4343).
+        return not case.ours.tc and len(case.ours.wire) + len(on_wire(case.asked.name)) > limit * 0.95
     return (
         case.ours.tc
         and case.theirs.answer == case.whole.answer
@@ -184,11 +194,11 @@ def _just_fits(case: Case) -> bool:
 
 
 def _any(case: Case) -> bool:
-    """ANY over UDP or TCP: both give sets of the name that are true, if not the same; or they send the client to TCP."""
+    """ANY: both give sets of the name that are true, if not the same; or they send the client to TCP."""
     if case.asked.rrtype != ANY or case.asked.klass != 1:
         return False
     if case.theirs.tc:
-        return case.peer == "PowerDNS" and not case.tcp
+        return case.peer in ("PowerDNS", "BIND") and not case.tcp
     mine, theirs = ({rec for rec in said.answer if rec.rrtype != CNAME} for said in (case.ours, case.theirs))
     return case.ours.rcode == case.theirs.rcode and all(case.world.is_true(rec) for rec in mine | theirs)
 
@@ -199,10 +209,17 @@ def _any_under_dname(case: Case) -> bool:
     return case.asked.rrtype == ANY and bool(case.ours.records("answer", DNAME)) and theirs[: len(ours)] == ours
 
 
+def _cname_asked_for(case: Case) -> bool:
+    """CNAME of a name that has one, or is under a DNAME: they follow it beyond, and say what they find at its end."""
+    ours, theirs = _chains(case)
+    on_the_way = case.whole.answer <= case.theirs.answer and theirs[: len(ours)] == ours
+    return case.asked.rrtype == CNAME and len(ours) > 1 and (on_the_way or case.theirs.rcode == "SERVFAIL")
+
+
 def _at_alias(case: Case) -> bool:
     """NSEC or RRSIG of a name that has a CNAME: they follow it, we do not."""
     ours, theirs = _chains(case)
-    further = len(theirs) > len(ours) and theirs[: len(ours)] == ours
+    further = theirs[: len(ours)] == ours and case.theirs.records("answer", CNAME) > case.ours.records("answer", CNAME)
     return case.asked.rrtype in (NSEC, RRSIG) and (
         further or (case.theirs.rcode == "SERVFAIL" and case.world.has(ours[-1], CNAME))
     )
@@ -227,8 +244,9 @@ def _odd_octets(case: Case) -> bool:
 
 
 _MALFORMED = {
-    "no question", "two questions", "one octet short", "header alone", "trailing octets", "two OPT records", "OPT cut off",
-    "OPT not at the root", "option longer than OPT", "answer in the question", "name loops", "label of 64", "name of 256",
+    "no question", "two questions", "one octet short", "header alone", "trailing octets", "two OPT records",
+    "OPT cut off", "OPT not at the root", "option longer than OPT", "answer in the question", "name loops",
+    "label of 64", "name of 256",
 }  # fmt: skip
 _ODD_FLAGS = {"TC bit", "all but QR", "rcode in the question"}
 
@@ -255,7 +273,8 @@ TABLE: tuple[Explained, ...] = (
         ALL,
         FIELDS,
         "RFC 8482 sections 4.1 and 4.4",
-        "Over UDP we give one of the sets, as NSD and Knot do, each its own choice; BIND gives all, PowerDNS sends the client to TCP.",
+        "Over UDP we give one of the sets, as NSD and Knot do, each its own choice; BIND gives all, PowerDNS "
+        "sends the client to TCP.",
         _any,
     ),
     Explained(
@@ -279,7 +298,8 @@ TABLE: tuple[Explained, ...] = (
         ("NSD", "PowerDNS"),
         FIELDS,
         "RFC 1035 section 4.1.1; RFC 8906 section 3.1.4",
-        "TC, AA, RA and a response code mean nothing in a question and are overlooked; NSD and PowerDNS take offence at some.",
+        "TC, AA, RA and a response code mean nothing in a question and are overlooked; NSD and PowerDNS take "
+        "offence at some.",
         lambda case: case.dressed in _ODD_FLAGS and case.ours.rcode == "NOERROR" and not case.theirs.answer,
     ),
     Explained(
@@ -295,7 +315,8 @@ TABLE: tuple[Explained, ...] = (
         ("PowerDNS",),
         FIELDS,
         "RFC 3597 section 5",
-        "A record of a known type may be written in the form for unknown types; PowerDNS loads it and then cannot read it.",
+        "A record of a known type may be written in the form for unknown types; PowerDNS loads it and then cannot "
+        "read it.",
         lambda case: b"known-as-unknown" in case.asked.name.labels and case.theirs.rcode == "SERVFAIL",
     ),
     Explained(
@@ -305,6 +326,30 @@ TABLE: tuple[Explained, ...] = (
         "RFC 8482 section 7",
         "Questions for RRSIG may be treated like ANY; PowerDNS refuses them in a zone that is not signed.",
         lambda case: case.asked.rrtype == RRSIG and case.theirs.rcode == "REFUSED",
+    ),
+    Explained(
+        "cname-asked-for",
+        ("PowerDNS",),
+        FIELDS,
+        "RFC 1034 section 4.3.2 step 3a",
+        "Who asks for CNAME has the answer when it is found; PowerDNS follows one made from a DNAME or a wildcard.",
+        _cname_asked_for,
+    ),
+    Explained(
+        "ds-where-no-delegation-is",
+        ("NSD",),
+        ("rcode",),
+        "RFC 4035 section 3.1.4.1; RFC 8020",
+        "The DS set belongs to the upper zone; where that does not have the name at all, it says so. NSD says no data.",
+        lambda case: case.asked.rrtype == DS and case.asked.name.canonicalize() in case.world.zones,
+    ),
+    Explained(
+        "naptr-brings-more",
+        ("BIND",),
+        ("additional",),
+        "RFC 3403 section 4.2",
+        "What a NAPTR record leads to may stand beside it.",
+        lambda case: case.asked.rrtype == NAPTR and all(case.world.is_true(rec) for rec in case.only_theirs),
     ),
     Explained(
         "nsec-and-rrsig-beside-cname",
@@ -319,7 +364,8 @@ TABLE: tuple[Explained, ...] = (
         ("BIND",),
         ("authority",),
         "RFC 2308 sections 3 and 5",
-        "Asked for SOA where none is, BIND forbids to keep the denial (zero-no-soa-ttl); RFC 2308 knows no such exception.",
+        "Asked for SOA where none is, BIND forbids to keep the denial (zero-no-soa-ttl); RFC 2308 knows no such "
+        "exception.",
         _soa_ttl_zero,
     ),
     Explained(
@@ -343,7 +389,8 @@ TABLE: tuple[Explained, ...] = (
         ALL,
         ("rcode", "aa"),
         "RFC 8906 section 3.1.4; RFC 1996; RFC 2136",
-        "An operation we do not offer is NOTIMP; the others offer NOTIFY and UPDATE and refuse them, or answer FORMERR or nothing.",
+        "An operation we do not offer is NOTIMP; the others offer NOTIFY and UPDATE and refuse them, or answer "
+        "FORMERR or nothing.",
         _dress("opcode", _says("NOTIMP", "silence", "NOTAUTH", "REFUSED", "FORMERR", "NOERROR")),
     ),
     Explained(
@@ -351,7 +398,8 @@ TABLE: tuple[Explained, ...] = (
         ALL,
         FIELDS,
         "RFC 1035 section 3.2.4; RFC 8906 section 3.1.3",
-        "We have zones of class IN only and refuse all else. Others call unknown classes FORMERR or NOTIMP, or answer ANY from IN.",
+        "We have zones of class IN only and refuse all else. Others call unknown classes FORMERR or NOTIMP, or "
+        "answer ANY from IN.",
         lambda case: case.asked.klass != 1 and case.ours.rcode == "REFUSED" and not case.ours.answer,
     ),
     Explained(
@@ -367,7 +415,8 @@ TABLE: tuple[Explained, ...] = (
         ALL,
         ("rcode", "aa", "authority", "answer", "additional"),
         "RFC 6895 section 3.1; RFC 5936 section 2; RFC 1995 section 4",
-        "OPT, TSIG, TKEY, transfers, MAILA and MAILB are no data and get an error; each server has its own idea of which.",
+        "OPT, TSIG, TKEY, transfers, MAILA and MAILB are no data and get an error; each server has its own idea "
+        "of which.",
         _dress("meta type", _meta(41, 249, 250, 251, 252, 253, 254)),
     ),
     Explained(
@@ -375,8 +424,8 @@ TABLE: tuple[Explained, ...] = (
         ("NSD", "Knot", "BIND"),
         FIELDS,
         "RFC 1034 section 4.3.2 step 3a; RFC 2181 section 5.4.1",
-        "RFC 1034 goes back to step 1 after an alias, which finds the other zone on the same server, and so do we. Resolvers trust such data"
-        " less and ask again, so these servers leave it out.",
+        "RFC 1034 goes back to step 1 after an alias, which finds the other zone on the same server, and so do we."
+        " Resolvers trust such data less and ask again, so these servers leave it out, or look in the first zone only.",
         _stops_at_border,
     ),
     Explained(
@@ -400,7 +449,8 @@ TABLE: tuple[Explained, ...] = (
         ("PowerDNS", "BIND"),
         FIELDS,
         "RFC 1034 section 3.6.2",
-        "Loops are to be signalled as an error to whoever asked; we leave that to the resolver, as NSD and Knot do, and give what there is.",
+        "Loops are to be signalled as an error to whoever asked; we leave that to the resolver, as NSD and Knot "
+        "do, and give what there is.",
         _is_long_or_loops,
     ),
     Explained(
@@ -441,7 +491,8 @@ TABLE: tuple[Explained, ...] = (
         ("BIND", "Knot", "PowerDNS"),
         ("tc",),
         "RFC 1035 section 4.1.4; RFC 2308 section 3",
-        "Compression is the server's choice, and so is the SOA record of a denial that does not fit: theirs still has room.",
+        "Compression is the server's choice, and so is the SOA record of a denial that does not fit: theirs still "
+        "has room.",
         _just_fits,
     ),
     Explained(

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from peers import AUTHORITATIVE, Mx10, NoAnswer, Server, ask_many, ask_tcp, zone_files
+from peers import AUTHORITATIVE, Mx10, NoAnswerError, Server, ask_many, ask_tcp, zone_files
 from peers.differential.answers import FIELDS, Said, understand
 from peers.differential.explained import TABLE, Case, Explained
 from peers.differential.questions import Asked, draw_questions, odd_questions
@@ -50,8 +50,8 @@ def compare(
     """Draw zones and questions from ``seed``, start all servers, ask all, compare.
 
     Raises:
-        MissingPeer: a peer is not installed.
-        PeerFailed: a server did not start with the zones.
+        MissingPeerError: a peer is not installed.
+        PeerError: a server did not start with the zones.
     """
     drafts = draw(seed)
     with tempfile.TemporaryDirectory(prefix="mx10-differential-") as name, contextlib.ExitStack() as running:
@@ -97,7 +97,7 @@ def _ask_all(server: Server, asked: Sequence[Asked]) -> list[Said]:
 def _ask_tcp(server: Server, question: Asked) -> Said:
     try:
         return understand(ask_tcp(server.address, server.port, question.wire))
-    except NoAnswer:
+    except NoAnswerError:
         return understand(None)
 
 

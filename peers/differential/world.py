@@ -74,6 +74,8 @@ class World:
 
 def chain(said: Said, name: dns.name.Name) -> list[dns.name.Name]:
     """The names that the CNAME records of an answer lead through, the name asked for first."""
+    if not said.records("answer", CNAME):
+        return [name.canonicalize()]
     aliases = {
         rec.owner: dns.name.from_wire(rec.rdata, 0)[0].canonicalize() for rec in said.answer if rec.rrtype == CNAME
     }

@@ -1,0 +1,78 @@
+"""The same zones and the same questions to mx10, BIND, Knot, NSD and PowerDNS: every difference has an RFC behind it.
+
+``peers.differential`` says how. More seeds than these: ``MX10_DIFFERENTIAL_SEEDS=1,2,3,4 pytest -m peers
+tests/peers``, or one with all it finds: ``python -m peers.differential --seed 7``.
+"""
+
+import functools
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from peers import AUTHORITATIVE, MissingPeerError, Mx10, Nsd
+from peers.differential.explained import TABLE
+from peers.differential.run import Outcome, compare
+from tests.conftest import cannot_run
+
+pytestmark = [pytest.mark.peers, pytest.mark.timeout(240)]
+
+SEEDS = [int(seed) for seed in os.environ.get("MX10_DIFFERENTIAL_SEEDS", "1,2").split(",")]
+QUESTIONS = 2500
+
+
+@functools.cache
+def outcome(seed: int) -> Outcome:
+    """What a comparison over the zones of a seed found; each is made once."""
+    try:
+        return compare(seed, QUESTIONS)
+    except MissingPeerError as error:
+        cannot_run(str(error))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_differences_from_other_nameservers_have_an_rfc_behind_them(seed: int) -> None:
+    found = outcome(seed)
+    assert found.questions > QUESTIONS
+    assert not found.alone, found.report()
+    assert not found.unexplained, found.report()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_our_answers_keep_the_rules_that_need_no_peer(seed: int) -> None:
+    found = outcome(seed)
+    assert not found.broken, found.report()
+
+
+def test_no_explanation_has_outlived_its_difference() -> None:
+    if len(SEEDS) < 2:
+        pytest.skip("one seed does not show every difference")
+    used = {name for seed in SEEDS for name in outcome(seed).uses}
+    assert used == {entry.name for entry in TABLE}
+
+
+class Forgetful(Nsd):
+    """A server with a fault: it has lost the address of one host in every zone."""
+
+    name = "faulty"
+
+    def configure(self) -> None:
+        """Serve copies of the zones, without the address of ``ns2``."""
+        copies = self.work / "zones"
+        shutil.copytree(self.zones, copies)
+        for path in copies.iterdir():
+            lines = path.read_text(encoding="ascii").splitlines(keepends=True)
+            kept = [line for line in lines if not (line.startswith("ns2 ") and " A " in line)]
+            path.write_text("".join(kept), encoding="ascii")
+        self.zones = copies
+        self.files = [type(file)(file.name, copies / Path(file.path).name) for file in self.files]
+        super().configure()
+
+
+def test_the_comparison_sees_a_missing_record() -> None:
+    try:
+        found = compare(1, 600, ours=Forgetful, peers=[Mx10, *AUTHORITATIVE[1:]])
+    except MissingPeerError as error:
+        cannot_run(str(error))
+    assert any("ns2." in text for text in [*found.alone, *found.unexplained])
