@@ -213,8 +213,6 @@ class ZoneFolder:
         self._remember(name, before.apex if apex is None and before else apex, stamps)
         if apex is None or packed is None:
             return
-        if before and before.apex is not None and before.apex != apex:
-            self._drop(before.apex, changes)
         self._owner[apex] = name
         if self.zones.get(apex) != packed:
             self.zones[apex] = packed
@@ -268,26 +266,34 @@ class ZoneFolder:
         else:
             touched = {name for path in paths for name in self._names_for(path)}
         gone = {name for name in touched if not os.path.lexists(os.path.join(self.folder, name))}
-        freed = set()
         for name in gone:
             self._forget_includes(name)
             entry = self._files.pop(name, None)
             if entry and entry.apex is not None:
                 self._drop(entry.apex, changes)
-                freed.add(entry.apex)
-        again = sorted(touched - gone)
-        kept = {entry.apex for name in again if (entry := self._files.get(name))}
-        self._read_into(again, changes)
-        freed |= {apex for apex in kept if apex is not None and apex not in self._owner}
-        if freed:
+        self._read_into(sorted(touched - gone), changes)
+        if None in changes.changed.values():
             # A file that was refused because another had its apex may now have it.
-            refused = [name for name, entry in self._files.items() if entry.apex is None and name not in again]
+            refused = [name for name, entry in self._files.items() if entry.apex is None and name not in touched]
             self._read_into(sorted(refused), changes)
         return changes
 
     def _read_into(self, names: list[str], changes: Changes) -> None:
-        folder = str(self.folder)
-        for result in _read_chunk(folder, names, self.settings):
+        results = _read_chunk(str(self.folder), names, self.settings)
+        # Apexes that files give up come free before others take them, so that two files may swap theirs.
+        moving = {
+            name: before.apex
+            for name, apex, *_ in results
+            if apex is not None and (before := self._files.get(name)) and before.apex not in (None, apex)
+        }
+        for name, apex, *_ in results:
+            old = moving.get(name)
+            holder = self._owner.get(apex) if apex else None
+            # One that would move to an apex another file keeps is refused below, and keeps what it had.
+            if old is not None and (holder is None or holder in moving):
+                self._drop(old, changes)
+                self._files[name] = self._files[name]._replace(apex=None)
+        for result in results:
             self._take(result, changes)
 
     def _names_for(self, path: Path) -> set[str]:
