@@ -14,7 +14,7 @@ from statistics import median
 import common
 from common import Spread, paired, say
 
-from peers import Mx10, PeerFailed
+from peers import Mx10, PeerError
 
 OURS = "mx10 --version"
 LEAST = "python -c pass"
@@ -53,13 +53,13 @@ def milliseconds(argv: list[str]) -> float:
     """How long a command takes, from starting the process to its end.
 
     Raises:
-        PeerFailed: it failed.
+        PeerError: it failed.
     """
     began = time.perf_counter()
     done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=False)
     taken = 1e3 * (time.perf_counter() - began)
     if done.returncode:
-        raise PeerFailed(f"{' '.join(argv)}: exit {done.returncode}: {done.stderr or done.stdout}")
+        raise PeerError(f"{' '.join(argv)}: exit {done.returncode}: {done.stderr or done.stdout}")
     return taken
 
 
