@@ -30,7 +30,7 @@ def verb(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             parser.add_argument("--flag", action="store_true")
 
         module = SimpleNamespace(SUMMARY="try it", configure=configure, run=run)
-        monkeypatch.setitem(sys.modules, "mx10.cli.attempt", module)  # type: ignore[arg-type]  # a module is any object
+        monkeypatch.setitem(sys.modules, "mx10.cli.attempt", module)
         monkeypatch.setattr(cli, "VERBS", {**VERBS, "try": "mx10.cli.attempt"})
 
     return make
