@@ -8,7 +8,7 @@ from peers.server import MissingPeerError, Server, first_line
 
 
 class Mx10(Server):
-    """``mx10 serve`` with one worker. The environment variable MX10_COMMAND names another installation's command."""
+    """``mx10 serve`` with one worker. The environment variable PEERS_MX10 names another installation's command."""
 
     name = "mx10"
     package = "mx10"
@@ -19,7 +19,7 @@ class Mx10(Server):
         Raises:
             MissingPeerError: the package is not installed there.
         """
-        path = Path(os.environ.get("MX10_COMMAND") or Path(sys.executable).with_name("mx10"))
+        path = Path(os.environ.get("PEERS_MX10") or Path(sys.executable).with_name("mx10"))
         if not path.exists():
             raise MissingPeerError(f"{path} does not exist: pip install -e . in this virtual environment")
         return str(path)
