@@ -1,6 +1,5 @@
 """Whatever a file or a variable says: a configuration or a ConfigError, never anything else."""
 
-import string
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from mx10.config.sources import Document, statement_lines
 from mx10.config.validate import validate
 
 KEYS = list(keys())
-NAMES = st.one_of(st.sampled_from([key.partition(".")[2] for key in KEYS]), st.text(string.ascii_letters, max_size=8))
+NAMES = st.one_of(st.sampled_from([key.partition(".")[2] for key in KEYS]), st.text(max_size=8))
 VALUES = st.recursive(
     st.one_of(
         st.booleans(),

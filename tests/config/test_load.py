@@ -167,6 +167,8 @@ def test_everything_wrong_is_told_at_once(toml: Toml) -> None:
         ("[nameserver]\nnsid = " + "[" * 100_000, ": "),
         ("[nameserver]\n" + "x" * 100_000 + " = 1", ":2: nameserver.xxxx"),
         ("# \x00", ":1:3: not TOML: "),
+        ('"a\\nb\\u202e" = 1', ":1: a\\nb\\u202e: no such key outside a section"),
+        ('[log]\n"a\\nb" = 1', ":2: log.a\\nb: no such key"),
     ],
 )
 def test_wrong_files(toml: Toml, text: str, told: str) -> None:
@@ -174,6 +176,12 @@ def test_wrong_files(toml: Toml, text: str, told: str) -> None:
     message = problems(path)[0]
     assert message.startswith(f"{path}{told}")
     assert message.isprintable()
+    assert len(message) < 600
+
+
+def test_a_variable_does_not_hide_what_is_wrong_with_the_file(toml: Toml) -> None:
+    (message,) = problems(toml("nameserver = 3"), MX10_NAMESERVER__WORKERS="2")
+    assert "is a section, not a key" in message
 
 
 def test_not_utf_8(tmp_path: Path) -> None:

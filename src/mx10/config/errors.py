@@ -2,6 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
+
+_KEY: Final = 80
+"""Characters of a key that a message repeats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +25,7 @@ class ConfigProblem:
     mend: str = ""
 
     def __str__(self) -> str:
-        text = ": ".join(part for part in (self.where, self.key, self.what) if part)
+        text = ": ".join(part for part in (printable(self.where), printable(self.key, _KEY), self.what) if part)
         return f"{text}; {self.mend}" if self.mend else text
 
 
@@ -31,6 +35,13 @@ class ConfigError(ValueError):
     def __init__(self, problems: Sequence[ConfigProblem]) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
         self.problems = tuple(problems)
+
+
+def printable(text: str, limit: int | None = None) -> str:
+    """A text from outside on one line of a message, with no more than ``limit`` of its characters."""
+    if limit is not None and len(text) > limit:
+        text = text[:limit] + "…"
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from mx10.config.errors import ConfigError, ConfigProblem, nearest
+from mx10.config.errors import ConfigError, ConfigProblem, nearest, printable
 from mx10.config.settings import FILE_VARIABLE, PREFIX, SECTIONS, keys, variable_key
 from mx10.config.sources import Document
 
@@ -32,7 +32,10 @@ def validate(document: Document, variables: Mapping[str, str]) -> dict[str, dict
     problems = [*_unknown_keys(document), *_unknown_variables(variables)]
     known = keys()
     named = {variable_key(name): name for name in variables if variable_key(name) in known}
-    values = {section: table for section, table in document.values.items() if section in SECTIONS}
+    # What is no section, or no table, is among the problems already.
+    values = {
+        section: table for section, table in document.values.items() if section in SECTIONS and isinstance(table, dict)
+    }
     sections: dict[str, dict[str, Any]] = {}
     try:
         checked = _settings(values, {name: variables[name] for name in named.values()})
@@ -129,7 +132,9 @@ def _unknown_keys(document: Document) -> Iterator[ConfigProblem]:
         where = document.where((section,))
         if section not in SECTIONS:
             yield ConfigProblem(where, section, *_unknown_section(section, table))
-        elif isinstance(table, dict):
+        elif not isinstance(table, dict):
+            yield ConfigProblem(where, section, "is a section, not a key", f"write [{section}] and its keys below it")
+        else:
             for name in table:
                 key = f"{section}.{name}"
                 if key not in known:
@@ -168,7 +173,7 @@ def _unknown_variables(variables: Mapping[str, str]) -> Iterator[ConfigProblem]:
             mend = (
                 f"did you mean {meant}?" if meant else "`mx10 config show` lists all keys; MX10_SECTION__KEY sets one"
             )
-            yield ConfigProblem(_printable(variable).strip(chr(34)), "", "no such setting", mend)
+            yield ConfigProblem(variable, "", "no such setting", mend)
 
 
 def _wrong_value(detail: Mapping[str, Any], document: Document, named: Mapping[str, str]) -> ConfigProblem:
@@ -177,17 +182,14 @@ def _wrong_value(detail: Mapping[str, Any], document: Document, named: Mapping[s
     key = ".".join(path[:2])
     where = named.get(key) or document.where(path[:2])
     what = str(detail["msg"]).removeprefix("Value error, ").removeprefix("Input ").replace("valid tuple", "list")
-    if len(path) == 1:
-        return ConfigProblem(where, key, "is a section, not a key", f"write [{key}] and its keys below it")
-    return ConfigProblem(where, key, f"{what}, not {_printable(detail['input'])}")
+    return ConfigProblem(where, key, f"{what}, not {_shown(detail['input'])}")
 
 
-def _printable(value: object) -> str:
-    """A value from outside, in one line and of bounded length, as TOML would write it where that is easy."""
+def _shown(value: object) -> str:
+    """A wrong value, as TOML would write it where that is easy."""
     try:
         text = json.dumps(value, ensure_ascii=False) if isinstance(value, str | bool | list) else str(value)
     except (TypeError, ValueError, RecursionError):
         # TOML's dates within a list, or a number too long to print.
         text = f"a {type(value).__name__}"
-    text = "".join(character if character.isprintable() else repr(character)[1:-1] for character in text[: _VALUE + 1])
-    return text if len(text) <= _VALUE else text[:_VALUE] + "…"
+    return printable(text, _VALUE)
