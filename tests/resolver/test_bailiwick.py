@@ -24,10 +24,19 @@ def response(
     aa: bool = True,
     rcode: int = 0,
 ) -> Message:
-    sections = [tuple(map(record, filter(None, text.split("; ")))) for text in (answer, authority, additional)]
-    if soa:
-        sections[1] = (SOA, *sections[1])
-    return Message(1, m.QR | (m.AA if aa else 0), m.Question(NAME, rr.MX), *sections, rcode=rcode)
+    return Message(
+        1,
+        m.QR | (m.AA if aa else 0),
+        m.Question(NAME, rr.MX),
+        answer=records(answer),
+        authority=(SOA, *records(authority)) if soa else records(authority),
+        additional=records(additional),
+        rcode=rcode,
+    )
+
+
+def records(text: str) -> tuple[Record, ...]:
+    return tuple(map(record, filter(None, text.split("; "))))
 
 
 def read(message: Message, rrtype: int = rr.MX) -> Referral | Told | Lame:

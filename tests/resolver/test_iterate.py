@@ -120,7 +120,7 @@ async def test_memory_is_bounded(net: Internet) -> None:
     for number in range(200):
         await iterator.find(name(f"n{number}.a.example."), rr.A)
     memory = iterator._memory
-    assert max(map(len, (memory.facts, memory.cuts, memory.failures, memory.avoided))) <= 20
+    assert max(len(memory.facts), len(memory.cuts), len(memory.failures), len(memory.avoided)) <= 20
 
 
 async def test_no_memory_still_answers(net: Internet) -> None:

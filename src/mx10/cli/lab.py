@@ -44,8 +44,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     copy = actions.add_parser(
         "copy",
         help="copy the zone files to a folder of your own, to edit them",
-        description="Copy the lab's zone files to a folder, to edit them there: `mx10 lab up --zone-dir DIR` runs the lab"
-        " on them, and answers with each change as soon as it is saved.",
+        description="Copy the lab's zone files to a folder, to edit them there: `mx10 lab up --zone-dir DIR` runs"
+        " the lab on them, and answers with each change as soon as it is saved.",
     )
     copy.add_argument("dir", metavar="DIR", type=Path, help="a new folder")
     for each in (up, listing, zones):

@@ -117,13 +117,13 @@ def _manner(owner: bytes, data: bytes, remarks: list[str]) -> Manner | None:
 
 
 def _strings(data: bytes) -> str:
-    """The strings of a TXT record, joined."""
+    """The strings of a TXT record, with a space between them: who forgets the quotes is understood all the same."""
     parts: list[bytes] = []
     at = 0
     while at < len(data):
         parts.append(data[at + 1 : at + 1 + data[at]])
         at += 1 + data[at]
-    return b"".join(parts).decode("ascii", "replace")
+    return b" ".join(parts).decode("ascii", "replace")
 
 
 def all_addresses(places: Iterable[str]) -> list[str]:

@@ -106,25 +106,29 @@ class Lab:
             raise LabError(
                 f"lab.address is {self.address[0]}: the lab stays on this machine, choose one of 127.0.0.0/8"
             )
+        try:
+            await self._open()
+        except BaseException as error:
+            await self.close()
+            if not isinstance(error, ListenError):
+                raise
+            if await is_lab(self.address):
+                where = format_address(self.address)
+                what = f"the lab runs already, at {where}; end it with Ctrl-C where it was started"
+                raise RunningAlreadyError(what) from error
+            raise LabError(_explain(error)) from error
+
+    async def _open(self) -> None:
         self._watch = watch_folder(self.folder)
         # Where the lab's zones are wrong, they are so on purpose: warnings are for what is edited later.
         self._report([problem for problem in self._zones.load() if problem.severity == "error"])
         self._plan = make_plan(self._zones.zones)
         if not self._plan.root:
             raise LabError(f"{self.folder} has no root zone: `mx10 lab copy DIR` makes a folder with all the lab needs")
-        try:
-            # The front first: if another lab runs, this is where it shows.
-            self._forwarder = Forwarder(self._iterator())
-            self._front = await Waiter.start(self.address, self._forwarder.answer)
-            await self._follow(self._plan)
-        except ListenError as error:
-            await self.close()
-            if await is_lab(self.address):
-                where = format_address(self.address)
-                raise RunningAlreadyError(
-                    f"the lab runs already, at {where}; end it with Ctrl-C where it was started"
-                ) from error
-            raise LabError(_explain(error)) from error
+        # The front first: if another lab runs, this is where it shows.
+        self._forwarder = Forwarder(self._iterator())
+        self._front = await Waiter.start(self.address, self._forwarder.answer)
+        await self._follow(self._plan)
         asyncio.get_running_loop().add_reader(self._watch, self._on_change)
         self._tell_remarks(Plan())
 

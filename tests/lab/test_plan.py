@@ -1,0 +1,71 @@
+"""From zones to a plan: who stands where, and how they behave."""
+
+from pathlib import Path
+
+from mx10.config import ZoneSettings
+from mx10.dns.wirename import from_text
+from mx10.lab.plan import ANSWER, Manner, Plan, make_plan
+from mx10.zones.folder import ZoneFolder
+
+SOA = "$TTL 60\n@ SOA ns.test. h.test. 1 7200 3600 1209600 300\n"
+ROOT = f"{SOA}@ NS a.test.\ntest. NS ns.test.\na.test. A 127.53.0.1\nns.test. A 127.53.1.1\n"
+
+
+def plan_of(folder: Path, **zones: str) -> Plan:
+    for name, text in zones.items():
+        (folder / f"{name}.zone").write_text(text)
+    loaded = ZoneFolder(folder, ZoneSettings())
+    loaded.load()
+    assert len(loaded.zones) == len(zones)
+    return make_plan(loaded.zones)
+
+
+def test_a_zone_is_served_where_its_nameservers_are(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, root=ROOT, test=f"{SOA}@ NS ns\nns A 127.53.1.1\nns A 127.53.1.2\n")
+    assert plan.root == ("127.53.0.1",)
+    assert {address: place.zones for address, place in plan.places.items()} == {
+        "127.53.0.1": {b"\0"},
+        "127.53.1.1": {from_text("test.")},
+        "127.53.1.2": {from_text("test.")},
+    }
+    assert {place.manner for place in plan.places.values()} == {ANSWER}
+    assert not plan.remarks
+
+
+def test_manners(tmp_path: Path) -> None:
+    plan = plan_of(
+        tmp_path,
+        root=ROOT,
+        test=f"{SOA}@ NS ns\n"
+        'ns A 127.53.1.1\nns TXT "v=spf1 -all"\nns TXT "lab slow 0.5"\n'
+        'off A 127.53.1.2\noff TXT "lab off"\n'
+        "mute A 127.53.1.3\nmute TXT lab silent\n"
+        'bad A 127.53.1.4\nbad TXT "lab servfail"\n',
+    )
+    assert {address: place.manner for address, place in plan.places.items()} == {
+        "127.53.0.1": ANSWER,
+        "127.53.1.1": Manner("slow", 0.5),
+        "127.53.1.2": Manner("off"),
+        "127.53.1.3": Manner("silent"),
+        "127.53.1.4": Manner("servfail"),
+    }
+
+
+def test_what_cannot_be_done_is_said(tmp_path: Path) -> None:
+    plan = plan_of(
+        tmp_path,
+        root=ROOT,
+        test=f"{SOA}@ NS ns\nns A 192.0.2.53\n"
+        'a TXT "lab slow nan"\nb TXT "lab slow 1e9"\nc TXT "lab asleep"\nd TXT "lab"\ne TXT "labour"\n',
+    )
+    assert sum("is no behaviour: write lab off" in remark for remark in plan.remarks) == 4
+    assert any("192.0.2.53, which is not of this machine" in remark for remark in plan.remarks)
+    # The root's own record of ns.test counts as well as that of its zone.
+    assert from_text("test.") in plan.places["127.53.1.1"].zones
+
+
+def test_nowhere(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, test=f"{SOA}@ NS ns.example.\n")
+    assert plan.root == ()
+    assert any("test. is served nowhere" in remark for remark in plan.remarks)
+    assert any("no root zone" in remark for remark in plan.remarks)
