@@ -84,8 +84,8 @@ class BatchSocket:
         self._sizes = memoryview(self._send_iov).cast("B").cast("Q")
         self._control_sizes = memoryview(self._receive_vector).cast("B").cast("Q") if control else None
         self._view = memoryview(self._data)
-        # Where each slot begins, and where its numbers stand in those arrays.
-        self._places = [(i * slot, i * 16 + 14, i * 2 + 1) for i in range(_SLOTS)]
+        # Where each slot and what follows its id begin, and where its numbers stand in those arrays.
+        self._places = [(i * slot, i * slot + 2, i * 16 + 14, i * 2 + 1) for i in range(_SLOTS)]
 
     def _vector(self, control: int) -> tuple[Any, Any]:
         """An iovec and an mmsghdr for each slot, over the shared buffers."""
@@ -124,18 +124,16 @@ class BatchSocket:
         # One copy of the batch as bytes: its slices can be looked up, those of a buffer cannot.
         requests = bytes(view[: count * self._slot])
         silent = []
-        for place in self._places[:count]:
-            at, length_at, size_at = place
-            end = at + received[length_at]
-            response = exact(requests[at + 2 : end])
+        for at, body, length_at, size_at in self._places[:count]:
+            response = exact(requests[body : at + received[length_at]])
             if response is None:
-                whole = self._responder.udp(requests[at:end])
+                whole = self._responder.udp(requests[at : at + received[length_at]])
                 if whole is None:
                     silent.append(at // self._slot)
                     continue
                 response = whole[2:]
             size = len(response) + 2
-            view[at + 2 : at + size] = response
+            view[body : at + size] = response
             sizes[size_at] = size
         start = 0
         for gap in silent:

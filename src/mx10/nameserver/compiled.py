@@ -22,6 +22,8 @@ _ENTRY_OVERHEAD: Final = 160
 """Octets an entry takes beyond its key and value: its slots in the dictionary (at most 2/3 full) and its place in the
 list of its zone.
 """
+_FREED_AT_ONCE: Final = 4
+"""Entries freed with each new one. To free a whole generation at once would hold up every question meanwhile."""
 
 
 class Compiled(NamedTuple):
@@ -97,6 +99,12 @@ class _Generation:
             self.exact.pop(key, None)
             self.compiled.pop(key, None)
 
+    def shrink(self) -> None:
+        """Free a few entries, for a generation that is not looked at any more."""
+        for table in (self.exact, self.compiled, self.by_apex):
+            for _ in range(min(_FREED_AT_ONCE, len(table))):
+                table.popitem()
+
 
 class AnswerCache:
     """The compiled answers of one worker.
@@ -105,7 +113,7 @@ class AnswerCache:
         limit: octets both tables may take together (``nameserver.answer_cache_mb``).
     """
 
-    __slots__ = ("_half", "_old", "_young", "exact")
+    __slots__ = ("_dying", "_half", "_old", "_young", "exact")
 
     exact: dict[bytes, bytes]
     """The young generation's whole responses: request without id to response without id. Bound anew when generations
@@ -114,6 +122,7 @@ class AnswerCache:
 
     def __init__(self, limit: int) -> None:
         self._half = max(limit // 2, 1 << 16)
+        self._dying = _Generation()
         self._old = _Generation()
         self._young = _Generation()
         self.exact = self._young.exact
@@ -148,8 +157,9 @@ class AnswerCache:
     def _account(self, key: bytes, octets: int, apexes: Iterable[bytes]) -> None:
         octets += getsizeof(key) + _ENTRY_OVERHEAD
         if self._young.size + octets > self._half:
-            self._old, self._young = self._young, _Generation()
+            self._dying, self._old, self._young = self._old, self._young, _Generation()
             self.exact = self._young.exact
+        self._dying.shrink()
         self._young.size += octets
         for apex in apexes:
             self._young.by_apex[apex].append(key)

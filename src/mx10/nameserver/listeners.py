@@ -4,6 +4,7 @@ import asyncio
 import errno
 import ipaddress
 import socket
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from mx10.nameserver.tcp import Connections, listen_tcp
 UDP_BUFFER: Final = 4 << 20
 """Octets of requests the kernel may hold for a socket while we are busy; it grants as much as net.core.rmem_max allows.
 """
+
+_IP_MTU_DISCOVER: Final = 10
+_IP_PMTUDISC_PROBE: Final = 3
 
 Address = tuple[str, int]
 """An IP address and a port."""
@@ -108,6 +112,7 @@ def _bind(host: str, port: int, kind: socket.SocketKind, shared: bool) -> socket
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         else:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, UDP_BUFFER)
+            _forbid_fragments(sock)
         sock.bind((host, port))
         if kind == socket.SOCK_STREAM:
             sock.listen(1024)
@@ -117,6 +122,13 @@ def _bind(host: str, port: int, kind: socket.SocketKind, shared: bool) -> socket
             f"cannot listen on {format_address((host, port))}: {error.strerror}; {_mend(error)}"
         ) from error
     return sock
+
+
+def _forbid_fragments(sock: socket.socket) -> None:
+    """Set the DF bit, and believe nobody who says that the path is narrow: an answer in fragments can be forged in part
+    (RFC 9715 section 3.1), and those of 1232 octets need none."""
+    if sys.platform == "linux" and sock.family == socket.AF_INET:
+        sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_PROBE)
 
 
 def _mend(error: OSError) -> str:

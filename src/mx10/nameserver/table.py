@@ -1,7 +1,7 @@
 """The zones a nameserver answers for, by apex.
 
 A zone lives packed (a few hundred octets for a small one) until a question needs it; the opened ones are kept within a
-budget, the least recently used half forgotten at a time. So a hundred thousand zones cost what their data costs, and a
+budget, and the least recently used half goes when it is full. So a hundred thousand zones cost what their data costs, and a
 big zone is opened once.
 """
 
@@ -15,6 +15,10 @@ OPEN_BUDGET: Final = 16 << 20
 """Octets of packed zones that are kept open, in each of two generations. An opened zone takes about ten times its
 packed size.
 """
+_FORGOTTEN_AT_ONCE: Final = 4
+"""Zones let go each time one is opened. To free a whole generation in one go would hold up every question for half a
+second; so it is emptied bit by bit, which is done long before the next one is full.
+"""
 
 
 class ZoneTable:
@@ -25,12 +29,13 @@ class ZoneTable:
             with whoever loaded them.
     """
 
-    __slots__ = ("_old", "_packed", "_size", "_young")
+    __slots__ = ("_dying", "_old", "_packed", "_size", "_young")
 
     def __init__(self, packed: Mapping[bytes, bytes] | None = None) -> None:
         self._packed: dict[bytes, bytes] = dict(packed or {})
         self._young: dict[bytes, Zone] = {}
         self._old: dict[bytes, Zone] = {}
+        self._dying: dict[bytes, Zone] = {}
         self._size = 0
 
     def __len__(self) -> int:
@@ -86,8 +91,10 @@ class ZoneTable:
             return zone
         packed = self._packed[apex]
         zone = self._old.pop(apex, None) or Zone.unpack(packed)
+        for _ in range(min(_FORGOTTEN_AT_ONCE, len(self._dying))):
+            self._dying.popitem()
         if self._size + len(packed) > OPEN_BUDGET:
-            self._old, self._young, self._size = self._young, {}, 0
+            self._dying, self._old, self._young, self._size = self._old, self._young, {}, 0
         self._young[apex] = zone
         self._size += len(packed)
         return zone
