@@ -5,6 +5,8 @@ command may.
 """
 
 import argparse
+import os
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
@@ -12,12 +14,30 @@ from mx10.cli import GLOBAL_OPTIONS, UsageError
 from mx10.config.errors import nearest
 
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Help as wide as the terminal. argparse makes one for every option it is told of, and would load shutil for it."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=_columns() - 2)
+
+
+def _columns() -> int:
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and 20 <= int(columns) <= 1000:
+        return int(columns)
+    try:
+        return max(20, os.get_terminal_size(sys.stdout.fileno()).columns)
+    except (AttributeError, ValueError, OSError):
+        # No terminal, or no file at all.
+        return 100
+
+
 class Parser(argparse.ArgumentParser):
     """A verb's arguments. Options may stand between the other arguments, and are never guessed from their beginning."""
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         settings.setdefault("allow_abbrev", False)
-        settings.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        settings.setdefault("formatter_class", _Help)
         super().__init__(*args, **settings)
 
     def parse(self, argv: Sequence[str]) -> argparse.Namespace:

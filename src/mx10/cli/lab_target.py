@@ -1,6 +1,5 @@
 """What ``--lab`` changes: whom to ask, and which networks count as public."""
 
-import socket
 import sys
 from typing import Final
 
@@ -16,6 +15,8 @@ def require_lab(address: str, port: int) -> None:
     Raises:
         SystemExit: 3, as for any server that does not answer.
     """
+    import socket
+
     try:
         socket.create_connection((address, port), _SECONDS).close()
     except OSError:

@@ -3,7 +3,6 @@
 Small on purpose: a library for it would take longer to load than most commands take to answer.
 """
 
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TextIO
@@ -55,6 +54,9 @@ def width(text: str) -> int:
     """Columns a text takes on a terminal: wide characters count two, combining marks and colours none."""
     if text.isascii() and "\x1b" not in text:
         return len(text)
+    # Most text is ASCII and needs no tables.
+    import unicodedata
+
     columns = 0
     in_colour = False
     for character in text:
