@@ -1,11 +1,11 @@
 """The zones a nameserver answers for, by apex.
 
 A zone lives packed (a few hundred octets for a small one) until a question needs it; the opened ones are kept within a
-budget, and the least recently used half goes when it is full. So a hundred thousand zones cost what their data costs, and a
-big zone is opened once.
+budget, and the least recently used half goes when it is full. So a hundred thousand zones cost what their data costs,
+and a big zone is opened once.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from mx10.dns.wirename import ancestors, parent
@@ -44,7 +44,7 @@ class ZoneTable:
     def __contains__(self, apex: bytes) -> bool:
         return apex in self._packed
 
-    def __iter__(self) -> Iterable[bytes]:  # type: ignore[override]  # iterating yields apexes
+    def __iter__(self) -> Iterator[bytes]:
         return iter(self._packed)
 
     def put(self, apex: bytes, packed: bytes) -> None:

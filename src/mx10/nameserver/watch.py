@@ -61,7 +61,7 @@ class _InotifyWatch:
             self._folders[self._inotify.add_watch(folder, self._mask)] = folder
 
     def fileno(self) -> int:
-        return self._inotify.fileno()
+        return int(self._inotify.fileno())
 
     def changed(self) -> set[Path] | None:
         paths: set[Path] = set()
