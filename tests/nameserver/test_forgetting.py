@@ -1,0 +1,56 @@
+"""What is forgotten is freed bit by bit: no question waits while thousands of zones or answers are let go."""
+
+import itertools
+
+import pytest
+
+from mx10.dns import rrtypes as rr
+from mx10.dns.wirename import from_text
+from mx10.nameserver import compiled, table
+from mx10.nameserver.compiled import AnswerCache, Compiled
+from mx10.nameserver.table import ZoneTable
+from mx10.zones.zone import Zone
+
+freed: list[bytes] = []
+
+
+class Counted(Zone):
+    """A zone that says when it is freed."""
+
+    __slots__ = ()
+
+    def __del__(self) -> None:
+        freed.append(self.apex)
+
+
+def test_opening_a_zone_frees_few_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = {}
+    for number in range(400):
+        apex = from_text(f"zone{number}.example.")
+        packed[apex] = Zone(apex, {apex: {rr.A: (60, (b"\xc0\0\2\1",))}}).pack()
+    monkeypatch.setattr(table, "OPEN_BUDGET", 100 * len(packed[apex]))
+    monkeypatch.setattr(table, "Zone", Counted)
+    zones = ZoneTable(packed)
+    freed.clear()
+    most = 0
+    for apex in packed:
+        before = len(freed)
+        assert zones.open(apex).apex == apex
+        most = max(most, len(freed) - before)
+    assert most <= 8
+    # Two generations are kept, and what was older is gone for good.
+    assert 150 <= len(freed) <= 300
+
+
+def test_a_new_answer_frees_few_others() -> None:
+    cache = AnswerCache(1 << 17)
+    answer = Compiled(0x8400, rr.Rcode.NOERROR, 1, 0, b"x" * 100, ((0, 100),), frozenset({b"\0"}))
+    sizes = []
+    for number in range(2000):
+        cache.keep_compiled(b"%d" % number, answer)
+        sizes.append(len(cache._dying.compiled))
+    shrunk = [before - after for before, after in itertools.pairwise(sizes) if after < before]
+    assert shrunk
+    assert max(shrunk) <= compiled._FREED_AT_ONCE
+    assert sizes.count(0) > 500
+    assert cache.size <= 1 << 17
