@@ -26,7 +26,7 @@ from mx10.dns.question import Query, read_question
 from mx10.dns.wirename import WireError, from_text
 from mx10.nameserver.responder import Responder
 from mx10.nameserver.table import ZoneTable
-from mx10.zones.zone import Zone, add_empty_nonterminals
+from mx10.zones.zone import Node, Zone, add_empty_nonterminals
 
 CHUNK = 20_000
 APEX = from_text("example.")
@@ -35,7 +35,7 @@ APEX = from_text("example.")
 def zone() -> Zone:
     """A zone in which each branch of the answering algorithm has something to find."""
     soa = from_text("ns.example.") + from_text("h.example.") + Struct("!5I").pack(1, 2, 3, 4, 5)
-    nodes = {
+    nodes: dict[bytes, Node] = {
         APEX: {
             rr.SOA: (60, (soa,)),
             rr.NS: (60, (from_text("ns.example."),)),
@@ -49,7 +49,7 @@ def zone() -> Zone:
         from_text("sub.example."): {rr.NS: (60, (from_text("ns.sub.example."),))},
         from_text("ns.sub.example."): {rr.A: (60, (b"\x7f\0\0\2",))},
     }
-    add_empty_nonterminals(APEX, nodes)
+    add_empty_nonterminals(APEX, nodes, 1000)
     return Zone(APEX, nodes)
 
 
