@@ -1,4 +1,5 @@
-"""Master files: what each form of RFC 1035 section 5, RFC 2308, RFC 3597 and BIND means, and what is said about mistakes."""
+"""Master files: what each form of RFC 1035 section 5, RFC 2308, RFC 3597 and BIND means, and what is said of
+mistakes."""
 
 from pathlib import Path
 

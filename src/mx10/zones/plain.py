@@ -166,27 +166,25 @@ def join_plain(first: str, more: Iterator[str]) -> tuple[list[str], list[str]]:
     """
     taken = [first]
     text = first.partition(";")[0]
-    if "(" in text:
-        if text.count("(") > 1:
-            return taken, []
-        parts = [text]
-        if ")" not in text:
-            for line in islice(more, _JOINED_LINES):
-                taken.append(line)
-                part = line.partition(";")[0]
-                if "(" in part:
-                    return taken, []
-                parts.append(part)
-                if ")" in part:
-                    break
-        text = "\n".join(parts)
-        opening, closing = text.find("("), text.find(")")
-        if closing < opening or text.count(")") > 1:
-            return taken, []
-        text = text.replace("(", " ").replace(")", " ")
-    if '"' in text or "\\" in text or ")" in text:
+    if '"' in text or "\\" in text:
         return taken, []
-    return taken, text.split()
+    if "(" not in text:
+        return taken, text.split()
+    parts = [text]
+    if ")" not in text:
+        # Each line is looked at before the next is taken: what is taken here belongs to the record, whoever reads it.
+        for line in islice(more, _JOINED_LINES):
+            taken.append(line)
+            part = line.partition(";")[0]
+            if '"' in part or "\\" in part or "(" in part:
+                return taken, []
+            parts.append(part)
+            if ")" in part:
+                break
+    text = "\n".join(parts)
+    if text.count("(") > 1 or text.count(")") != 1 or text.index(")") < text.index("("):
+        return taken, []
+    return taken, text.replace("(", " ").replace(")", " ").split()
 
 
 # ---------------------------------------------------------------- data
