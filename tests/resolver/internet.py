@@ -48,7 +48,7 @@ class Internet:
     def serve(self, address: str, **zones: str) -> None:
         """Put a nameserver at an address; zones by apex, with ``_`` for a dot and ``root`` for the root."""
         self.folder.mkdir(exist_ok=True)
-        packed = {}
+        packed: dict[bytes, bytes] = {}
         for number, (apex, text) in enumerate(zones.items()):
             folder = self.folder / f"{address}-{number}-{len(self.servers)}-{len(list(self.folder.iterdir()))}"
             folder.mkdir()

@@ -1,0 +1,145 @@
+"""``mx10 lab`` as people call it."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from mx10.cli import main
+from mx10.lab import ZONES
+from tests.lab.conftest import free_port
+
+MX10 = (sys.executable, "-m", "mx10")
+
+
+def environment(port: int) -> dict[str, str]:
+    return {**os.environ, "MX10_LAB__PORT": str(port), "PYTHONDEVMODE": "1"}
+
+
+@contextmanager
+def running(port: int, *arguments: str) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+    """A lab in a process of its own, and what it printed as it started."""
+    lab = subprocess.Popen(
+        [*MX10, "lab", "up", *arguments],
+        env=environment(port),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    )
+    try:
+        assert lab.stdout is not None
+        said = ""
+        for line in lab.stdout:
+            said += line
+            if line.startswith("Ctrl-C"):
+                break
+        yield lab, said
+    finally:
+        if lab.poll() is None:
+            lab.kill()
+        lab.communicate()
+
+
+def mx10(port: int, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [*MX10, *arguments], env=environment(port), capture_output=True, text=True, encoding="utf-8", timeout=20
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_up_tells_what_to_try_and_ends_cleanly(number: signal.Signals) -> None:
+    port = free_port()
+    with running(port) as (lab, said):
+        assert re.search(r"The lab is up: \d+ zones on \d+ nameservers", said)
+        assert f"Ask 127.53.0.53, port {port}." in said
+        lab.send_signal(number)
+        rest, errors = lab.communicate(timeout=5)
+        assert (lab.returncode, rest.strip(), errors) == (0, "The lab has ended.", "")
+
+
+def test_every_command_of_the_tour_works() -> None:
+    port = free_port()
+    with running(port) as (_, said):
+        commands = [line.strip() for line in said.splitlines() if line.startswith("  ") and "#" not in line]
+        assert len(commands) >= 6
+        for command in commands:
+            result = subprocess.run(
+                command, shell=True, capture_output=True, text=True, encoding="utf-8", timeout=20, cwd=Path.cwd()
+            )
+            # A route may be none, or have to wait: that is what some of them show.
+            assert result.returncode in ((0, 1, 3) if " route " in command else (0,)), (command, result)
+            assert "Traceback" not in result.stderr
+            assert result.stdout
+
+
+def test_a_second_one_says_that_it_runs_already() -> None:
+    port = free_port()
+    with running(port):
+        result = mx10(port, "lab", "up")
+        assert result.returncode == 3
+        assert result.stderr == (
+            f"mx10 lab: the lab runs already, at 127.53.0.53:{port}; end it with Ctrl-C where it was started\n"
+        )
+
+
+def test_a_folder_of_ones_own(tmp_path: Path) -> None:
+    port = free_port()
+    copied = mx10(port, "lab", "copy", str(tmp_path / "my lab"))
+    assert copied.returncode == 0
+    assert f"lab up --zone-dir '{tmp_path}/my lab'" in copied.stdout
+    with running(port, "--zone-dir", str(tmp_path / "my lab")):
+        zone = tmp_path / "my lab" / "single.example.zone"
+        zone.write_text(zone.read_text().replace("MX   10 mail", "MX   9 mail"))
+        deadline = time.monotonic() + 2
+        while (
+            "9 mail.single.example." not in (found := mx10(port, "--lab", "lookup", "--short", "single.example")).stdout
+        ):
+            assert time.monotonic() < deadline, found
+
+
+def test_the_port_can_be_named(capsys: pytest.CaptureFixture[str]) -> None:
+    port = free_port()
+    with running(free_port(), "--port", str(port)) as (_, said):
+        assert f"port {port}." in said
+        assert f"MX10_LAB__PORT={port} " in said
+
+
+def test_list(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["lab", "list"]) == 0
+    out = capsys.readouterr().out
+    assert "  single.example          one exchanger\n" in out
+    assert "wrong on purpose\n  duplicates.test" in out
+    assert main(["lab", "list", "DNAME"]) == 0
+    assert capsys.readouterr().out.count("\n") == 3
+    assert main(["lab", "list", "nothing like it"]) == 1
+    assert "no domain of the lab is about 'nothing like it'" in capsys.readouterr().err
+
+
+def test_zones(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["lab", "zones"]) == 0
+    assert capsys.readouterr().out == f"{ZONES}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["up", "--port", "0"], "'0' is not a port; write a number from 1 to 65535"),
+        (["up", "--zone-dir", "/nonexistent"], "/nonexistent is not a folder: make one with `mx10 lab copy DIR`"),
+        (["list", "--zone-dir", "/nonexistent"], "/nonexistent is not a folder"),
+        (["copy", "/dev/null"], "cannot write to /dev/null"),
+        (["copy"], "DIR"),
+        (["down"], "invalid choice"),
+        ([], "ACTION"),
+    ],
+)
+def test_wrong_usage(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["lab", *arguments]) == 2
+    assert message in capsys.readouterr().err
