@@ -35,7 +35,6 @@ def _workers(text: str) -> int:
 
 
 def run(args: argparse.Namespace, context: Context) -> int:
-    from mx10 import logs
     from mx10.nameserver.supervisor import StartError
     from mx10.node import serve
 
@@ -46,7 +45,6 @@ def run(args: argparse.Namespace, context: Context) -> int:
         settings = replace(settings, listen=tuple(args.listen))
     if args.workers is not None:
         settings = replace(settings, workers=args.workers)
-    logs.configure(context.config.log.level, context.config.log.format)
     try:
         serve(replace(context.config, nameserver=settings))
     except StartError as error:
