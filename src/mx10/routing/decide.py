@@ -147,7 +147,12 @@ def _published(
         reason = "the domain takes no mail (null MX)"
         return Kind.NULL_MX, [], Verdict(Result.PERMANENT, 556, "5.1.10", reason, "RFC 7505 section 4")
     if null:
-        notes.append(note("null-mx-not-alone", "a null MX stands beside others, which count; it should stand alone"))
+        notes.append(
+            note(
+                "null-mx-not-alone",
+                "a null MX stands beside others; here those count, but some senders return the mail",
+            )
+        )
     chosen = considered(mx, settings.exchanger_limit)
     for name, count in Counter(one.name for one in everyone if one.name != wirename.ROOT).items():
         if count > 1:
@@ -224,7 +229,7 @@ def _addresses_or_fault(
         text = f"{shown} is each sender's own machine; no mail gets out of it"
         return ExchangerStatus.LOCALHOST, [note("exchanger-is-localhost", text)], [], ()
     if is_address(name):
-        text = f"{shown} is an address where a host's name must stand; senders skip it"
+        text = f"{shown} is an address where a host's name must stand; not all senders connect to it"
         return ExchangerStatus.NOT_A_NAME, [note("exchanger-is-address", text)], [], ()
     if not has_addresses_to_ask(name) or answers is None:
         return ExchangerStatus.NOT_A_NAME, [note("exchanger-is-root", "the root is no host")], [], ()
@@ -414,8 +419,11 @@ def _verdict(exchangers: Sequence[Exchanger]) -> Verdict:
     if ExchangerStatus.DOWN in statuses:
         return replace(WAITS, reason=f"every exchanger is down; {WAITS.reason}")
     if ExchangerStatus.ELIMINATED in statuses:
-        reason = "mail for the domain loops back to this host: no exchanger is better than it"
-        return Verdict(Result.PERMANENT, 554, "5.4.6", reason, "RFC 5321 section 5.1")
+        if all(one.status is ExchangerStatus.ELIMINATED for one in exchangers):
+            reason = "mail for the domain loops back to this host: no exchanger is better than it"
+            return Verdict(Result.PERMANENT, 554, "5.4.6", reason, "RFC 5321 section 5.1")
+        reason = "no exchanger that is better than this host can be used"
+        return Verdict(Result.PERMANENT, 550, "5.4.4", reason, "RFC 5321 section 5.1")
     # RFC 5321 section 5.1: MX records none of which is usable MUST be reported as an error; the domain's own address
     # does not help then.
     return Verdict(Result.PERMANENT, 550, "5.4.4", "no exchanger can be used", "RFC 5321 section 5.1")
