@@ -4,6 +4,7 @@ reader."""
 import dns.name
 import dns.rdataclass
 import dns.zone
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -63,7 +64,7 @@ def test_dnspython_reads_the_same(text: str) -> None:
     for name, rdataset in zone.iterate_rdatasets():
         for each in rdataset:
             wire = each.to_wire() or b""
-            theirs.add((name.to_wire().lower(), int(rdataset.rdtype), rdataset.ttl, wire.lower()))
+            theirs.add(((name.to_wire() or b"").lower(), int(rdataset.rdtype), rdataset.ttl, wire.lower()))
     assert ours == theirs
 
 
@@ -72,12 +73,9 @@ def test_dnspython_reads_the_same(text: str) -> None:
 def test_the_quick_way_and_the_exact_way_agree(text: str) -> None:
     """A NUL in a comment at the end makes every line be looked at; without the quick reader all go the exact way."""
     quick = master.read_text(text, ORIGIN, ZoneSettings())
-    reader = master.read_plain
-    try:
-        master.read_plain = lambda *_: False  # type: ignore[assignment]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(master, "read_plain", lambda *_: False)
         exact = master.read_text(text + "; \0", ORIGIN, ZoneSettings())
-    finally:
-        master.read_plain = reader
     assert quick.records == exact.records
     assert quick.problems.found == exact.problems.found == []
 
@@ -126,4 +124,4 @@ def check_place(problem: Problem, text: str) -> None:
 
 def test_dnspython_is_compared_by_wire_form() -> None:
     """Both sides of the comparison above see case and order the same way."""
-    assert dns.name.from_text("A.example.").to_wire().lower() == wirename.from_text("a.example.")
+    assert (dns.name.from_text("A.example.").to_wire() or b"").lower() == wirename.from_text("a.example.")

@@ -181,7 +181,9 @@ class ZoneSettings:
     """Errors, and warnings, told of one zone; after so many errors the rest of its file is not read."""
 
     tolerate: tuple[str, ...] = ()
-    """Codes of zone rules, as `null-mx-not-alone`, whose errors are to be warnings: such a zone is served all the same."""
+    """Codes of zone rules, as `null-mx-not-alone`, whose errors are to be warnings: such a zone is served all the
+    same.
+    """
 
 
 @dataclass(frozen=True, slots=True)
