@@ -76,10 +76,19 @@ async def test_absences_are_told_apart_and_remembered(net: Internet) -> None:
     missing = await iterator.find(name("no.a.example."), rr.MX)
     assert (missing.status, missing.rcode, missing.ttl) == (Status.NXDOMAIN, 3, 300)
     count = len(net.asked)
-    # RFC 8020: nothing is below a name that does not exist, whatever its type.
-    below = await iterator.find(name("deep.no.a.example."), rr.A)
-    assert below.status == Status.NXDOMAIN
+    # The name does not exist, so it has no data of any type.
+    assert (await iterator.find(name("no.a.example."), rr.A)).status == Status.NXDOMAIN
     assert len(net.asked) == count
+
+
+async def test_a_zone_that_moved_is_found_again(net: Internet) -> None:
+    iterator = net.iterator()
+    await iterator.find(name("a.example."), rr.MX)
+    net.serve("192.0.2.2", example=EXAMPLE.replace("192.0.2.10", "192.0.2.12"))
+    net.servers["192.0.2.12"] = net.servers.pop("192.0.2.10")
+    assert (await iterator.find(name("mail.a.example."), rr.A)).status == Status.FAILURE
+    net.now += FAILURE_SECONDS
+    assert (await iterator.find(name("mail.a.example."), rr.A)).status == Status.OK
 
 
 async def test_rfc2308_ttls_count_down_and_end(net: Internet) -> None:

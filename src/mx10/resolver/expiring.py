@@ -52,6 +52,6 @@ class Expiring(Generic[K, V]):
             del self._entries[next(iter(self._entries))]
         self._entries[key] = (self._clock() + seconds, value)
 
-    def clear(self) -> None:
-        """Forget all."""
-        self._entries.clear()
+    def drop(self, key: K) -> None:
+        """Forget one thing; one that is not remembered is no error."""
+        self._entries.pop(key, None)

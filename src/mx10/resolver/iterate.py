@@ -326,6 +326,8 @@ class Iterator:
                     failures.append(_avoid(run.memory, address, cut.zone, said.why))
         late = f"did not answer within {self._budget.query_seconds:g} s"
         failures.extend([_avoid(run.memory, address, None, late) for address in silent])
+        # The zone may have moved to other servers: next time, those above are asked where it is.
+        run.memory.cuts.drop(cut.zone)
         why = "; ".join(dict.fromkeys(failures)) or "none has an address"
         raise _GaveUpError(f"no nameserver of {_shown(cut.zone)} answers: {why}", NO_REACHABLE_AUTHORITY)
 
@@ -454,14 +456,15 @@ def _local(name: bytes, rrtype: int) -> Found | None:
 
 def _known(memory: _Memory, name: bytes, rrtype: int) -> tuple[Told, str] | None:
     """What is remembered of a name, its TTLs counted down."""
-    keys = [(name, rrtype), *((above, _NO_NAME) for above in ancestors(name))]
-    if rrtype not in (rr.CNAME, rr.ANY):
-        keys.insert(1, (name, _ALIAS))
-    for key in keys:
+    # An absent name says nothing of names below it here, although RFC 8020 would have it so: servers that deny a name
+    # which only has names below it are still about, and mail must not bounce for it.
+    for key in ((name, rrtype), (name, _NO_NAME), (name, _ALIAS)):
+        if key[1] == _ALIAS and rrtype in (rr.CNAME, rr.ANY):
+            continue
         entry = memory.facts.get_with_rest(key)
         if entry is not None:
             (told, server), rest = entry
-            return _aged(told, name, int(rest)), server
+            return _aged(told, int(rest)), server
     return None
 
 
@@ -474,7 +477,6 @@ def _keep(memory: _Memory, told: Told, rrtype: int, server: str) -> None:
     if told.records:
         memory.facts.put((told.name, rrtype), (end, server), _capped(told.records))
     elif told.rcode is not None and told.soa is not None:
-        # A name that does not exist has no names below it either (RFC 8020).
         key = (told.name, _NO_NAME if told.rcode == Rcode.NXDOMAIN else rrtype)
         memory.facts.put(key, (end, server), negative_ttl(told.soa))
 
@@ -500,17 +502,15 @@ def _capped(records: Sequence[Record]) -> int:
     return min(MAX_TTL, *(record.ttl for record in records))
 
 
-def _aged(told: Told, name: bytes, rest: int) -> Told:
-    """A remembered fact as it holds now: its TTLs counted down, and for an absent name above, said of the name asked
-    for."""
+def _aged(told: Told, rest: int) -> Told:
+    """A remembered fact as it holds now: its TTLs counted down."""
 
     def age(record: Record) -> Record:
         return replace(record, ttl=min(record.ttl, rest))
 
-    return Told(
-        told.name if told.rcode is None or told.records else name,
-        told.rcode,
-        tuple(replace(step, records=tuple(map(age, step.records))) for step in told.steps),
-        tuple(map(age, told.records)),
-        told.soa and age(told.soa),
+    return replace(
+        told,
+        steps=tuple(replace(step, records=tuple(map(age, step.records))) for step in told.steps),
+        records=tuple(map(age, told.records)),
+        soa=told.soa and age(told.soa),
     )
