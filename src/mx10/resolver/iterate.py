@@ -1,30 +1,27 @@
 """The iterating resolver: from the root downwards, asking each zone's own servers (RFC 1034 section 5.3.3).
 
 What it believes is decided by ``bailiwick``; how a question travels, by ``transports``. Here is the walk: follow
-referrals, find the servers of each zone, follow aliases across zones. Nothing a stranger's zone says can make it go on
-for ever: every look-up has a ``Budget``. Servers that do not answer, or not for the zone, are passed over, and
-remembered for a while (RFC 9520).
+referrals, find the servers of each zone, follow aliases across zones; what is learned goes into ``memory``. Nothing a
+stranger's zone says can make it go on for ever: every look-up has a ``Budget``. Servers that do not answer, or not for
+the zone, are passed over, and remembered for a while (RFC 9520).
 """
 
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Final
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
 
 from mx10.config import ResolverSettings
 from mx10.dns import rrtypes as rr
 from mx10.dns.message import Message, Record
 from mx10.dns.rrtypes import Rcode
-from mx10.dns.wirename import ROOT, ancestors, fold, is_under, parent, to_text
+from mx10.dns.wirename import ROOT, fold, is_under, parent, to_text
 from mx10.resolver.answer import Answer, Status
-from mx10.resolver.bailiwick import MAX_TTL, Lame, Referral, Step, Told, address_of, negative_ttl, read_response
-from mx10.resolver.expiring import Expiring
+from mx10.resolver.bailiwick import Lame, Referral, Step, Told, address_of, negative_ttl, read_response
+from mx10.resolver.memory import FAILURE_SECONDS, Cut, Expiring, Memory
 from mx10.resolver.transports import TransportError, ask_server
-
-FAILURE_SECONDS: Final = 5.0
-"""How long a failure is remembered: RFC 9520 section 3.2 wants at least one second and at most five minutes."""
 
 OTHER_ERROR: Final = 0
 NO_REACHABLE_AUTHORITY: Final = 22
@@ -33,10 +30,7 @@ NO_REACHABLE_AUTHORITY: Final = 22
 _LOCALHOST: Final = b"\x09localhost\0"
 _LOCAL_TTL: Final = 3600
 
-_ALIAS: Final = -1
-"""In place of a type, as the key of an alias step in the memory."""
-_NO_NAME: Final = -2
-"""In place of a type, as the key of a name that does not exist, whatever the type (RFC 2308 section 5)."""
+T = TypeVar("T")
 
 Ask = Callable[[str, int, bytes, int, float], Awaitable[Message]]
 """Ask a server: address, port, folded name, type, seconds. Returns a response to that very question, or raises
@@ -121,42 +115,31 @@ class _SpentError(_GaveUpError):
     """The budget of the whole look-up is used up: no part of it goes on."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Cut:
-    """A zone and how to reach its servers: names, and the addresses that came with the referral."""
-
-    zone: bytes
-    servers: tuple[bytes, ...]
-    glue: dict[bytes, tuple[str, ...]]
-
-
-class _Memory:
-    """What was learned. Forgetting is starting a new one: a look-up under way keeps writing into the one it began
-    with."""
-
-    __slots__ = ("avoided", "cuts", "facts", "failures")
-
-    def __init__(self, limit: int, clock: Callable[[], float]) -> None:
-        self.cuts: Expiring[bytes, _Cut] = Expiring(limit, clock)
-        """Zones and their servers."""
-        self.facts: Expiring[tuple[bytes, int], tuple[Told, str]] = Expiring(limit, clock)
-        """What stands at names, and which server said so."""
-        self.failures: Expiring[tuple[bytes, int], Found] = Expiring(limit, clock)
-        """Look-ups that failed."""
-        self.avoided: Expiring[tuple[str, bytes | None], str] = Expiring(limit, clock)
-        """Servers not to be asked about a zone, or at all, and why."""
-
-
 @dataclass(slots=True)
 class _Run:
     """One look-up under way, with all that it leads to."""
 
-    memory: _Memory
+    memory: Memory
     queries: int
     ends: float
     under_way: set[tuple[bytes, int]] = field(default_factory=set)
     """Nameserver addresses being looked up: one that needs itself is never found."""
     failed: dict[tuple[bytes, int], str] = field(default_factory=dict)
+    """Those that were not found, and why."""
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """One zone's servers being asked one question."""
+
+    cut: Cut
+    name: bytes
+    rrtype: int
+    left: int
+    """Servers that may still be tried."""
+    silent: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    """For people: what went wrong so far."""
 
 
 class Iterator:
@@ -191,16 +174,14 @@ class Iterator:
         self._ipv6 = ipv6
         self._ask: Ask = ask or self._ask_over_network
         self._clock = clock
-        self._root = _Cut(ROOT, (ROOT,), {ROOT: tuple(root_hints)})
-        self._memory = self._blank()
+        self._root = Cut(ROOT, (ROOT,), {ROOT: tuple(root_hints)})
         self._under_way: dict[tuple[bytes, int], asyncio.Task[Found]] = {}
-
-    def _blank(self) -> _Memory:
-        return _Memory(self._settings.cache_entries, self._clock)
+        self.forget()
 
     def forget(self) -> None:
         """Forget everything learned, and let no look-up under way be shared with later ones."""
-        self._memory = self._blank()
+        self._memory = Memory(self._settings.cache_entries, self._clock)
+        self._failures: Expiring[tuple[bytes, int], Found] = Expiring(self._settings.cache_entries, self._clock)
         self._under_way.clear()
 
     async def resolve(self, name: bytes, rrtype: int) -> Answer:
@@ -224,7 +205,7 @@ class Iterator:
     async def find(self, name: bytes, rrtype: int) -> Found:
         """As ``resolve``, with all the records on the way. Equal questions asked at the same time share one look-up."""
         key = fold(name), rrtype
-        failure = self._memory.failures.get(key)
+        failure = self._failures.get(key)
         if failure is not None:
             return failure
         task = self._under_way.get(key)
@@ -239,7 +220,7 @@ class Iterator:
         if self._under_way.get(key) is task:
             del self._under_way[key]
             if not task.cancelled() and task.exception() is None and task.result().status == Status.FAILURE:
-                self._memory.failures.put(key, task.result(), FAILURE_SECONDS)
+                self._failures.put(key, task.result(), FAILURE_SECONDS)
 
     async def _run(self, name: bytes, rrtype: int) -> Found:
         local = _local(name, rrtype)
@@ -257,7 +238,7 @@ class Iterator:
         told, server = None, None
         try:
             while told is None or told.rcode is None:
-                told, server = _known(run.memory, name, rrtype) or await self._learn(run, name, rrtype, depth)
+                told, server = run.memory.known(name, rrtype) or await self._learn(run, name, rrtype, depth)
                 for step in told.steps:
                     steps.append(step)
                     name = step.target
@@ -282,58 +263,66 @@ class Iterator:
             _GaveUpError: none does.
         """
         # A DS record set belongs to the upper side of a cut (RFC 4035 section 3.1.4.1).
-        cut = _closest_cut(run.memory, parent(name) if rrtype == rr.DS else name) or self._root
+        cut = run.memory.closest_cut(parent(name) if rrtype == rr.DS else name) or self._root
         for _ in range(self._budget.referrals):
             said, server = await self._ask_zone(run, cut, name, rrtype, depth)
             if isinstance(said, Told):
-                _keep(run.memory, said, rrtype, server)
+                run.memory.keep(said, rrtype, server)
                 return said, server
             # Deeper each time, ``read_response`` sees to that.
-            cut = _Cut(said.cut, said.servers, said.glue)
-            run.memory.cuts.put(cut.zone, cut, min(said.ttl, MAX_TTL))
+            cut = run.memory.keep_cut(said)
         raise _GaveUpError(f"more than {self._budget.referrals} referrals on the way to {_shown(name)}")
 
-    async def _ask_zone(
-        self, run: _Run, cut: _Cut, name: bytes, rrtype: int, depth: int
-    ) -> tuple[Referral | Told, str]:
-        """Ask the servers of a zone, one after the other, until one answers as it should; silent ones get another
-        chance at the end.
+    async def _ask_zone(self, run: _Run, cut: Cut, name: bytes, rrtype: int, depth: int) -> tuple[Referral | Told, str]:
+        """Ask the servers of a zone, one after the other, until one answers as it should: those whose addresses are
+        known, then those that have to be looked up, and at the end the silent ones again.
 
         Raises:
             _GaveUpError: none of them does.
         """
-        failures: list[str] = []
-        silent: list[str] = []
-        async for address in self._addresses(run, cut, depth, failures):
-            avoided = run.memory.avoided.get((address, None)) or run.memory.avoided.get((address, cut.zone))
-            if avoided:
-                failures.append(avoided)
-                continue
-            said = await self._ask_one(run, cut, address, name, rrtype)
-            if said is None:
-                silent.append(address)
-            elif isinstance(said, Lame):
-                failures.append(_avoid(run.memory, address, cut.zone, said.why))
-            else:
-                return said, address
+        attempt = _Attempt(cut, name, rrtype, self._budget.servers)
+        usable = {host: addresses for host, glue in cut.glue.items() if (addresses := self._usable(glue))}
+        said = await self._ask_each(run, attempt, [address for each in usable.values() for address in each])
+        if said is not None:
+            return said
+        for host in _shuffled([host for host in cut.servers if host not in usable])[: self._budget.names]:
+            said = await self._ask_each(run, attempt, await self._host(run, host, depth, attempt.failures))
+            if said is not None:
+                return said
         for _ in range(self._settings.attempts - 1):
-            for address in list(silent):
-                said = await self._ask_one(run, cut, address, name, rrtype)
-                if said is not None:
-                    silent.remove(address)
-                    if not isinstance(said, Lame):
-                        return said, address
-                    failures.append(_avoid(run.memory, address, cut.zone, said.why))
+            again, attempt.silent = attempt.silent, []
+            attempt.left = len(again)
+            said = await self._ask_each(run, attempt, again)
+            if said is not None:
+                return said
         late = f"did not answer within {self._budget.query_seconds:g} s"
-        failures.extend([_avoid(run.memory, address, None, late) for address in silent])
+        failures = attempt.failures + [run.memory.avoid(server, None, late) for server in attempt.silent]
         # The zone may have moved to other servers: next time, those above are asked where it is.
-        run.memory.cuts.drop(cut.zone)
+        run.memory.drop_cut(cut.zone)
         why = "; ".join(dict.fromkeys(failures)) or "none has an address"
         raise _GaveUpError(f"no nameserver of {_shown(cut.zone)} answers: {why}", NO_REACHABLE_AUTHORITY)
 
-    async def _ask_one(
-        self, run: _Run, cut: _Cut, address: str, name: bytes, rrtype: int
-    ) -> Referral | Told | Lame | None:
+    async def _ask_each(
+        self, run: _Run, attempt: _Attempt, servers: Sequence[str]
+    ) -> tuple[Referral | Told, str] | None:
+        """Ask servers until one answers as it should; what is wrong with the others is noted in the attempt."""
+        # In any order, so that the load is spread, but IPv4 first, because it is there nearly everywhere.
+        for server in sorted(_shuffled(servers), key=lambda address: ":" in address)[: attempt.left]:
+            attempt.left -= 1
+            avoided = run.memory.avoided(server, attempt.cut.zone)
+            if avoided:
+                attempt.failures.append(avoided)
+                continue
+            said = await self._ask_one(run, attempt, server)
+            if said is None:
+                attempt.silent.append(server)
+            elif isinstance(said, Lame):
+                attempt.failures.append(run.memory.avoid(server, attempt.cut.zone, said.why))
+            else:
+                return said, server
+        return None
+
+    async def _ask_one(self, run: _Run, attempt: _Attempt, server: str) -> Referral | Told | Lame | None:
         """Ask one server; None where it is silent.
 
         Raises:
@@ -347,41 +336,18 @@ class Iterator:
         seconds = min(left, self._budget.query_seconds)
         try:
             async with asyncio.timeout(seconds):
-                message = await self._ask(address, self._port, name, rrtype, seconds)
+                message = await self._ask(server, self._port, attempt.name, attempt.rrtype, seconds)
         except TimeoutError:
             return None
         except TransportError as error:
             return Lame(f"cannot be asked ({str(error).rpartition(': ')[2]})")
-        return read_response(message, cut.zone, name, rrtype)
+        return read_response(message, attempt.cut.zone, attempt.name, attempt.rrtype)
 
     # -- nameservers' addresses ----------------------------------------------------------------------------------
 
-    async def _addresses(self, run: _Run, cut: _Cut, depth: int, failures: list[str]) -> AsyncIterator[str]:
-        """Addresses of a zone's servers: those that came along first, then those that have to be looked up.
-
-        Args:
-            failures: why a server's name could not be found is added here.
-        """
-        given = [address for addresses in cut.glue.values() for address in addresses]
-        left = self._budget.servers
-        for address in self._in_order(given):
-            if left:
-                left -= 1
-                yield address
-        without = [host for host in cut.servers if host not in cut.glue]
-        random.shuffle(without)
-        for host in without[: self._budget.names]:
-            for address in self._in_order(await self._host(run, host, depth, failures)):
-                if left:
-                    left -= 1
-                    yield address
-
-    def _in_order(self, addresses: Sequence[str]) -> list[str]:
-        """Addresses to try: in any order, so that the load is spread, but IPv4 first, because it is there nearly
-        everywhere."""
-        shuffled = random.sample(addresses, len(addresses))
-        old = [address for address in shuffled if ":" not in address]
-        return old + [address for address in shuffled if ":" in address] if self._ipv6 else old
+    def _usable(self, addresses: Sequence[str]) -> list[str]:
+        """The addresses that may be asked."""
+        return [address for address in addresses if self._ipv6 or ":" not in address]
 
     async def _host(self, run: _Run, host: bytes, depth: int, failures: list[str]) -> list[str]:
         """The addresses of a nameserver, looked up."""
@@ -439,6 +405,10 @@ def _found(
     return Found(status, rcode, end, aliases, records, soa, server, reason, error, chain)
 
 
+def _shuffled(items: Sequence[T]) -> list[T]:
+    return random.sample(items, len(items))
+
+
 def _shown(name: bytes) -> str:
     """A name for people, without its final dot."""
     return to_text(name, final_dot=False)
@@ -452,65 +422,3 @@ def _local(name: bytes, rrtype: int) -> Found | None:
     if data is None:
         return Found(Status.NODATA, Rcode.NOERROR, name)
     return Found(Status.OK, Rcode.NOERROR, name, records=(Record(name, rrtype, rr.IN, _LOCAL_TTL, data),))
-
-
-def _known(memory: _Memory, name: bytes, rrtype: int) -> tuple[Told, str] | None:
-    """What is remembered of a name, its TTLs counted down."""
-    # An absent name says nothing of names below it here, although RFC 8020 would have it so: servers that deny a name
-    # which only has names below it are still about, and mail must not bounce for it.
-    for key in ((name, rrtype), (name, _NO_NAME), (name, _ALIAS)):
-        if key[1] == _ALIAS and rrtype in (rr.CNAME, rr.ANY):
-            continue
-        entry = memory.facts.get_with_rest(key)
-        if entry is not None:
-            (told, server), rest = entry
-            return _aged(told, int(rest)), server
-    return None
-
-
-def _keep(memory: _Memory, told: Told, rrtype: int, server: str) -> None:
-    """Remember a response: each alias step, and what stands at the end."""
-    for step in told.steps:
-        fact = Told(step.target, None, (step,))
-        memory.facts.put((step.owner, _ALIAS), (fact, server), _capped(step.records))
-    end = replace(told, steps=())
-    if told.records:
-        memory.facts.put((told.name, rrtype), (end, server), _capped(told.records))
-    elif told.rcode is not None and told.soa is not None:
-        key = (told.name, _NO_NAME if told.rcode == Rcode.NXDOMAIN else rrtype)
-        memory.facts.put(key, (end, server), negative_ttl(told.soa))
-
-
-def _closest_cut(memory: _Memory, name: bytes) -> _Cut | None:
-    """The deepest zone known to hold the name."""
-    for above in ancestors(name):
-        cut = memory.cuts.get(above)
-        if cut is not None:
-            return cut
-    return None
-
-
-def _avoid(memory: _Memory, address: str, zone: bytes | None, why: str) -> str:
-    """Pass a server over for a while: for one zone, or for all where it does not answer."""
-    said = f"{address} {why}"
-    memory.avoided.put((address, zone), said, FAILURE_SECONDS)
-    return said
-
-
-def _capped(records: Sequence[Record]) -> int:
-    """Seconds for which records may be remembered."""
-    return min(MAX_TTL, *(record.ttl for record in records))
-
-
-def _aged(told: Told, rest: int) -> Told:
-    """A remembered fact as it holds now: its TTLs counted down."""
-
-    def age(record: Record) -> Record:
-        return replace(record, ttl=min(record.ttl, rest))
-
-    return replace(
-        told,
-        steps=tuple(replace(step, records=tuple(map(age, step.records))) for step in told.steps),
-        records=tuple(map(age, told.records)),
-        soa=told.soa and age(told.soa),
-    )
