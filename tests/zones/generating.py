@@ -99,6 +99,8 @@ def zone_texts(draw: st.DrawFn) -> str:
         owner = each.owner
         if each.omit_owner and last is not None and each.origin is None:
             owner = " "
+        if each.rrtype == "DS" and owner in ("@", " "):
+            owner = "d"  # never at the apex
         last = owner
         head = [owner]
         shown = "" if ttl == default and each.ttl_form == 1 else str(ttl)

@@ -55,6 +55,7 @@ from tests.zones.reading import HEAD, added, brief, load, told, zone_of
         ("d NS ns1\nd MX 10 y.", ["2:1 below-delegation"]),
         ("d NS ns1\nd DS 1 8 2 " + "ab" * 32, []),
         ("x DS 1 8 2 " + "ab" * 32, ["1:3 ds-without-ns"]),
+        ("@ DS 1 8 2 " + "ab" * 32, ["1:3 ds-at-apex"]),
         ("*.d NS ns1", ["1:1 wildcard-ns"]),
         # Mail
         ("x MX 0 .", []),
@@ -118,6 +119,20 @@ def test_equal_records_are_one_and_the_order_of_the_file_stays() -> None:
     assert node[rr.A] == (3600, (b"\xc0\0\2\x09", b"\xc0\0\2\x07"))
 
 
+def test_one_error_is_enough_where_only_one_is_told() -> None:
+    settings = ZoneSettings(max_problems=1)
+    for text in ("", HEAD + "x CNAME y\nx A 192.0.2.7\nx CNAME z\n", HEAD + "x A 1\ny A 2\n"):
+        loaded = load(text, settings)
+        assert loaded.zone is None
+        assert [problem.code for problem in loaded.problems][1:] == ["too-many-problems"]
+
+
+def test_what_is_tolerated_is_a_warning() -> None:
+    loaded = load(HEAD + "@ MX 10 192.0.2.7\n", ZoneSettings(tolerate=("target-is-address",)))
+    assert loaded.zone is not None
+    assert [(problem.severity, problem.code) for problem in loaded.problems] == [("warning", "target-is-address")]
+
+
 def test_names_of_numbers_are_in_order_in_reverse_zones() -> None:
     origin = wirename.from_text("in-addr.arpa.")
     text = "$TTL 1h\n@ SOA ns. h. 1 2h 1h 2w 1h\n@ NS a.\n@ NS 1.2.3.4\n1.2.3.4 A 192.0.2.1\n"
@@ -127,7 +142,10 @@ def test_names_of_numbers_are_in_order_in_reverse_zones() -> None:
 def test_warnings_are_told_up_to_the_limit_and_never_hide_errors() -> None:
     many = "".join(f"@ MX 10 x{number}\n" for number in range(50)) + "x CNAME y\nx A 192.0.2.7\n"
     found = load(HEAD + many, ZoneSettings(max_problems=5)).problems
-    assert [problem.code for problem in found] == ["cname-not-alone"] + ["target-without-address"] * 5
+    assert [problem.code for problem in found] == ["cname-not-alone"] + ["target-without-address"] * 5 + [
+        "more-warnings"
+    ]
+    assert "45 more" in found[-1].what
 
 
 def test_a_zone_without_fault_has_no_problem() -> None:

@@ -15,7 +15,7 @@ from mx10.zones import problems as p
 from mx10.zones.master import Master
 from mx10.zones.places import Places
 from mx10.zones.plain import Record
-from mx10.zones.problems import Problem, TooManyProblemsError
+from mx10.zones.problems import Problem, Severity, TooManyProblemsError
 from mx10.zones.rules import judge
 from mx10.zones.source import Stamp
 from mx10.zones.view import Finding, View
@@ -47,34 +47,73 @@ class Loaded:
     stamps: dict[str, Stamp]
 
 
+class _Findings:
+    """What rules found, as far as it is told: a zone of a million mistakes does not need a million sentences.
+
+    Args:
+        settings: ``max_problems`` errors and as many warnings are kept; the codes of ``tolerate`` become warnings.
+    """
+
+    def __init__(self, settings: ZoneSettings) -> None:
+        self._settings = settings
+        self.kept: dict[Severity, list[Finding]] = {"error": [], "warning": []}
+        self.more_warnings = 0
+
+    def add(self, finding: Finding) -> None:
+        if finding.kind.code in self._settings.tolerate:
+            finding = replace(finding, kind=replace(finding.kind, severity="warning"))
+        kept = self.kept[finding.kind.severity]
+        if len(kept) < self._settings.max_problems:
+            kept.append(finding)
+        elif finding.kind.severity == "warning":
+            self.more_warnings += 1
+
+    def report(self, master: Master) -> None:
+        """Turn findings into problems at their places, errors first: warnings must not hide them.
+
+        Raises:
+            TooManyProblemsError: as many errors were told as may be.
+        """
+        told = self.kept["error"] + self.kept["warning"]
+        if not told:
+            return
+        places = Places(master, told)
+        for finding in told:
+            path, line, column = places.find(finding)
+            master.problems.add(finding.kind, path, line, column, finding.what, finding.mend)
+
+
 def build(master: Master, settings: ZoneSettings) -> Loaded:
     """Make a zone of what was read."""
     problems = master.problems
     zone = None
-    if not problems.errors:
-        findings: list[Finding] = []
-        apex = _apex(master.records, findings)
-        if apex is None:
-            path = master.files[0] if master.files else ""
-            problems.add(NO_SOA, path, 0, 0, "the file has no SOA record", "")
-        else:
-            nodes = _assemble(apex, master.records, findings)
-            if add_empty_nonterminals(apex, nodes, settings.max_records):
-                zone = Zone(apex, nodes)
-                findings.extend(judge(View(zone)))
-            else:
-                what = (
-                    f"the zone has more than {settings.max_records} names, with those that only have names below them"
-                )
-                problems.add(p.TOO_MANY_RECORDS, master.files[0], 0, 0, what, "")
-        if findings:
-            _report(findings, master, settings)
-            if problems.errors:
-                zone = None
-    return Loaded(zone, tuple(problems), master.stamps)
+    findings = _Findings(settings)
+    with suppress(TooManyProblemsError):
+        if not problems.errors:
+            zone = _zone(master, settings, findings)
+            findings.report(master)
+    problems.conclude(master.files[0] if master.files else "", findings.more_warnings)
+    return Loaded(None if problems.errors else zone, tuple(problems), master.stamps)
 
 
-def _apex(records: Iterable[Record], findings: list[Finding]) -> bytes | None:
+def _zone(master: Master, settings: ZoneSettings, findings: _Findings) -> Zone | None:
+    """The zone, if the records make one, and what the rules find in it."""
+    apex = _apex(master.records, findings)
+    if apex is None:
+        master.problems.add(NO_SOA, master.files[0], 0, 0, "the file has no SOA record")
+        return None
+    nodes = _assemble(apex, master.records, findings)
+    if not add_empty_nonterminals(apex, nodes, settings.max_records):
+        what = f"the zone has more than {settings.max_records} names, with those that only have names below them"
+        master.problems.add(p.TOO_MANY_RECORDS, master.files[0], 0, 0, what)
+        return None
+    zone = Zone(apex, nodes)
+    for finding in judge(View(zone)):
+        findings.add(finding)
+    return zone
+
+
+def _apex(records: Iterable[Record], findings: _Findings) -> bytes | None:
     """The owner of the SOA record. Other SOA records are errors, but for the same one again, which closes a zone
     transfer."""
     first: Record | None = None
@@ -85,14 +124,14 @@ def _apex(records: Iterable[Record], findings: list[Finding]) -> bytes | None:
             first = record
         elif record[0] != first[0]:
             what = f"a second SOA record, for {to_text(record[0])}, stands in the zone {to_text(first[0])}"
-            findings.append(Finding(SOA_BELOW_APEX, record[0], rr.SOA, record[3], "owner", what))
+            findings.add(Finding(SOA_BELOW_APEX, record[0], rr.SOA, record[3], "owner", what))
         elif record[3] != first[3]:
             what = "the zone has two SOA records that differ"
-            findings.append(Finding(SEVERAL_SOA, record[0], rr.SOA, record[3], "owner", what))
+            findings.add(Finding(SEVERAL_SOA, record[0], rr.SOA, record[3], "owner", what))
     return first and first[0]
 
 
-def _assemble(apex: bytes, records: Iterable[Record], findings: list[Finding]) -> dict[bytes, Node]:
+def _assemble(apex: bytes, records: Iterable[Record], findings: _Findings) -> dict[bytes, Node]:
     """Record sets by owner and type; records outside the zone are left out, as BIND does."""
     nodes: dict[bytes, Node] = {}
     several: dict[tuple[bytes, int], dict[bytes, bytes]] = {}
@@ -102,7 +141,7 @@ def _assemble(apex: bytes, records: Iterable[Record], findings: list[Finding]) -
         if node is None:
             if owner != apex and not is_under(owner, apex):
                 what = f"{to_text(owner)} is not in the zone {to_text(apex)}; the record is ignored"
-                findings.append(Finding(OUT_OF_ZONE, owner, rrtype, data, "owner", what))
+                findings.add(Finding(OUT_OF_ZONE, owner, rrtype, data, "owner", what))
                 continue
             nodes[owner] = {rrtype: (ttl, (data,))}
             continue
@@ -119,20 +158,20 @@ def _assemble(apex: bytes, records: Iterable[Record], findings: list[Finding]) -
             group[canonical] = data
         elif rrtype != rr.SOA:
             what = f"this {rr.type_to_text(rrtype)} record of {to_text(owner)} stands there twice"
-            findings.append(Finding(DUPLICATE, owner, rrtype, data, "data", what, nth=2))
+            findings.add(Finding(DUPLICATE, owner, rrtype, data, "data", what, nth=2))
         if ttl != present[0]:
             node[rrtype] = (min(ttl, present[0]), present[1])
             # Signatures have the TTLs of what they sign (RFC 4034 section 3), so theirs may differ.
             if rrtype != rr.RRSIG:
                 what = f"the {rr.type_to_text(rrtype)} records of {to_text(owner)} have TTLs {present[0]} and {ttl}; "
                 what += "the lowest is used for all"
-                findings.append(Finding(TTL_DIFFERS, owner, rrtype, data, "ttl", what))
+                findings.add(Finding(TTL_DIFFERS, owner, rrtype, data, "ttl", what))
     for (owner, rrtype), group in several.items():
         nodes[owner][rrtype] = (nodes[owner][rrtype][0], tuple(group.values()))
         # Owner (compressed), type, class, TTL and length take 12 octets a record, and header and question some more.
         if sum(map(len, group)) + 12 * len(group) > 65535 - 12 - 4 - len(owner):
             what = f"the {len(group)} {rr.type_to_text(rrtype)} records of {to_text(owner)} do not fit into a message"
-            findings.append(Finding(RRSET_TOO_BIG, owner, rrtype, None, "owner", what))
+            findings.add(Finding(RRSET_TOO_BIG, owner, rrtype, None, "owner", what))
     return nodes
 
 
@@ -140,25 +179,3 @@ def _canonical(rrtype: int, data: bytes) -> bytes:
     """Data in a form in which equal records are equal octets."""
     at = _NAME_AT.get(rrtype)
     return data if at is None else data[:at] + data[at:].lower()
-
-
-def _report(findings: list[Finding], master: Master, settings: ZoneSettings) -> None:
-    """Turn findings into problems, errors first: a hundred warnings must not hide them."""
-    if settings.tolerate:
-        findings = [_tolerated(finding) if finding.kind.code in settings.tolerate else finding for finding in findings]
-    findings.sort(key=lambda finding: finding.kind.severity)
-    told = [
-        finding
-        for severity in ("error", "warning")
-        for finding in [each for each in findings if each.kind.severity == severity][: settings.max_problems]
-    ]
-    places = Places(master, told)
-    with suppress(TooManyProblemsError):
-        for finding in told:
-            path, line, column = places.find(finding)
-            master.problems.add(finding.kind, path, line, column, finding.what, finding.mend)
-
-
-def _tolerated(finding: Finding) -> Finding:
-    """What a rule found, as a warning whatever the rule says (``zones.tolerate``)."""
-    return replace(finding, kind=replace(finding.kind, severity="warning"))

@@ -383,7 +383,7 @@ class _Reader:
             if at == len(arguments):
                 raise _EntryError(p.BAD_GENERATE, arguments[-1], "the line ends where the data should stand")
             fault = arguments[at]
-            datas = Template(_as_written(arguments[at:]))
+            datas = Template(_data_of_generate(arguments[at:]))
             for turn in turns:
                 fault = arguments[1]
                 owner = self.name(fault._replace(text=owners.text(turn))).lower()
@@ -418,9 +418,14 @@ class _Reader:
         raise _AbandonError
 
 
-def _as_written(tokens: list[Token]) -> str:
-    """The data of $GENERATE as text. A single string in quotes stands for its content, as in BIND."""
-    return tokens[0].text if len(tokens) == 1 else rdata.as_written(tokens)
+def _data_of_generate(tokens: list[Token]) -> str:
+    """The data as text. As in BIND, a single string in quotes stands for its content, its escaped quotes for quotes."""
+    if len(tokens) > 1 or not tokens[0].quoted:
+        return rdata.as_written(tokens)
+    return _ESCAPED.sub(lambda match: '"' if match[0] == '\\"' else match[0], tokens[0].text)
+
+
+_ESCAPED: Final = re.compile(r"\\.", re.DOTALL)
 
 
 def _is_simple(line: str) -> bool:

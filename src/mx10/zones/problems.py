@@ -106,6 +106,7 @@ TOO_MANY_RECORDS = kind("too-many-records", "error", "split the zone, or raise z
 TOO_MANY_PROBLEMS = kind(
     "too-many-problems", "error", "mend those above and read the file again, or raise zones.max_problems"
 )
+MORE_WARNINGS = kind("more-warnings", "warning", "mend those above, or raise zones.max_problems")
 
 
 class TooManyProblemsError(Exception):
@@ -149,3 +150,14 @@ class Problems:
             what = f"{self._limit} errors were found; the rest of the zone was not read"
             self.found.append(Problem("error", TOO_MANY_PROBLEMS.code, path, 0, 0, what, TOO_MANY_PROBLEMS.mend, ""))
             raise TooManyProblemsError
+
+    def conclude(self, path: str, dropped: int) -> None:
+        """Say how many warnings were not told.
+
+        Args:
+            dropped: how many there are that were never added.
+        """
+        more = max(self.warnings - self._limit, 0) + dropped
+        if more:
+            what = f"{more} more warnings were found"
+            self.found.append(Problem("warning", MORE_WARNINGS.code, path, 0, 0, what, MORE_WARNINGS.mend, ""))

@@ -350,8 +350,16 @@ def wildcard_ns(view: View, kind: Kind) -> Iterable[Finding]:
 def ds_without_ns(view: View, kind: Kind) -> Iterable[Finding]:
     """A DS record speaks of a delegation, and belongs to the parent's side of it."""
     for owner in view.by_type[rr.DS]:
-        if owner not in view.cuts:
+        if owner not in view.cuts and owner != view.apex:
             yield Finding(kind, owner, rr.DS, None, "type", f"{to_text(owner)} has a DS record and is not delegated")
+
+
+@rule("ds-at-apex", "error", "put the DS record into the zone above", "RFC 4035 section 2.4", rr.DS)
+def ds_at_apex(view: View, kind: Kind) -> Iterable[Finding]:
+    """The DS record of a zone is its parent's to give. BIND refuses such a zone."""
+    if rr.DS in view.nodes[view.apex]:
+        what = f"{to_text(view.apex)} has a DS record in its own zone"
+        yield Finding(kind, view.apex, rr.DS, None, "type", what)
 
 
 # ---------------------------------------------------------------- mail
