@@ -91,6 +91,11 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     assert problem.code == "unreadable"
 
 
+def test_a_mistyped_rule_to_tolerate_is_told(tmp_path: Path) -> None:
+    settings = ZoneSettings(tolerate=("no-glue", "no-glu", "no-soa"))
+    assert [problem.code for problem in ZoneFolder(tmp_path, settings).load()] == ["unknown-rule"] * 2
+
+
 def test_two_files_for_one_zone(zones: Callable[..., ZoneFolder]) -> None:
     folder = zones(a=HEAD, b="$ORIGIN a.example.\n" + HEAD)
     (problem,) = folder.load()

@@ -16,7 +16,7 @@ from mx10.zones.master import Master
 from mx10.zones.places import Places
 from mx10.zones.plain import Record
 from mx10.zones.problems import Problem, Severity, TooManyProblemsError
-from mx10.zones.rules import judge
+from mx10.zones.rules import RULES, judge
 from mx10.zones.source import Stamp
 from mx10.zones.view import Finding, View
 from mx10.zones.zone import Node, Zone, add_empty_nonterminals
@@ -32,6 +32,12 @@ OUT_OF_ZONE: Final = p.kind(
 DUPLICATE: Final = p.kind("duplicate-record", "warning", "remove one of them", "RFC 2181 section 5")
 RRSET_TOO_BIG: Final = p.kind("rrset-too-big", "warning", "remove records until the set fits", "RFC 1035 section 4.2.2")
 TTL_DIFFERS: Final = p.kind("ttl-differs", "warning", "give all records of a set the same TTL", "RFC 2181 section 5.2")
+
+TOLERABLE: Final = frozenset(
+    [each.kind.code for each in RULES]
+    + [kind.code for kind in (SEVERAL_SOA, SOA_BELOW_APEX, OUT_OF_ZONE, DUPLICATE, RRSET_TOO_BIG, TTL_DIFFERS)]
+)
+"""Codes that ``zones.tolerate`` may name: those of rules, since the others leave no zone to serve."""
 
 # Where in the data of a type the name stands that is compared without regard to case (RFC 4343 section 3).
 _NAME_AT: Final = {rr.NS: 0, rr.CNAME: 0, rr.PTR: 0, rr.DNAME: 0, rr.MX: 2, rr.SRV: 6}

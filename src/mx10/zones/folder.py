@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from mx10.config import ZoneSettings
 from mx10.dns import wirename
 from mx10.zones import problems as p
-from mx10.zones.build import Loaded, build
+from mx10.zones.build import TOLERABLE, Loaded, build
 from mx10.zones.master import read
 from mx10.zones.problems import Problem, Problems
 from mx10.zones.source import Stamp, current_stamp
@@ -141,6 +141,7 @@ class ZoneFolder:
             The problems, in the order of the file names.
         """
         names, problems = self._list()
+        problems.extend(_unknown_rules(self.settings))
         results: dict[str, _Result] = {}
         done = 0
         for part in self._read_all(names, jobs):
@@ -319,6 +320,14 @@ class ZoneFolder:
     def watched(self) -> set[Path]:
         """The folders in which a change matters: the zone folder, and those of included files."""
         return {self.folder} | {Path(path).parent for path in self._included}
+
+
+def _unknown_rules(settings: ZoneSettings) -> Iterator[Problem]:
+    """A mistyped code would tolerate nothing, and nobody would know why."""
+    for code in settings.tolerate:
+        if code not in TOLERABLE:
+            what = f"{code!r} is no rule that could be tolerated"
+            yield Problem("warning", p.UNKNOWN_RULE.code, "zones.tolerate", 0, 0, what, p.UNKNOWN_RULE.mend, "")
 
 
 def _read_chunk(folder: str, names: list[str], settings: ZoneSettings) -> list[_Result]:

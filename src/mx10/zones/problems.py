@@ -65,6 +65,7 @@ UNREADABLE = kind("unreadable", "error", "see that the file exists and that the 
 OUTSIDE_FOLDER = kind("outside-folder", "error", "keep zone files and what they include inside the zone folder")
 FILE_TOO_BIG = kind("file-too-big", "error", "split the zone, or raise zones.max_file_mb")
 SAME_APEX = kind("same-apex", "error", "remove one of the two files")
+UNKNOWN_RULE = kind("unknown-rule", "warning", "write a code of docs/zone-files.md, section Rules of a zone")
 READER_DIED = kind("reader-died", "error", "look in the system's log whether memory ran out, and reload")
 
 # Octets and words
