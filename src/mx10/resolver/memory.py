@@ -7,13 +7,14 @@ Everything has its time and is bounded in number. What may be believed at all is
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final, Generic, TypeVar
+from typing import Final
 
 from mx10.dns import rrtypes as rr
 from mx10.dns.message import Record
 from mx10.dns.rrtypes import Rcode
 from mx10.dns.wirename import ancestors
 from mx10.resolver.bailiwick import MAX_TTL, Referral, Told, negative_ttl
+from mx10.resolver.expiring import Expiring
 
 FAILURE_SECONDS: Final = 5.0
 """How long a failure is remembered: RFC 9520 section 3.2 wants at least one second and at most five minutes."""
@@ -22,58 +23,6 @@ _ALIAS: Final = -1
 """In place of a type, as the key of an alias step in the memory."""
 _NO_NAME: Final = -2
 """In place of a type, as the key of a name that does not exist, whatever the type (RFC 2308 section 5)."""
-
-K = TypeVar("K")
-V = TypeVar("V")
-
-
-class Expiring(Generic[K, V]):
-    """A mapping whose entries end by themselves; when it is full, the one put in first goes.
-
-    Args:
-        limit: entries held at most; 0 remembers nothing.
-        clock: seconds that only go forward.
-    """
-
-    __slots__ = ("_clock", "_entries", "_limit")
-
-    def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._limit = limit
-        self._clock = clock
-        self._entries: dict[K, tuple[float, V]] = {}
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def get(self, key: K) -> V | None:
-        """What is remembered and still holds."""
-        found = self.get_with_rest(key)
-        return None if found is None else found[0]
-
-    def get_with_rest(self, key: K) -> tuple[V, float] | None:
-        """What is remembered, and for how many seconds more it holds."""
-        entry = self._entries.get(key)
-        if entry is None:
-            return None
-        ends, value = entry
-        rest = ends - self._clock()
-        if rest <= 0:
-            del self._entries[key]
-            return None
-        return value, rest
-
-    def put(self, key: K, value: V, seconds: float) -> None:
-        """Remember something for some seconds; nothing is remembered for none."""
-        self._entries.pop(key, None)
-        if seconds <= 0 or not self._limit:
-            return
-        if len(self._entries) >= self._limit:
-            del self._entries[next(iter(self._entries))]
-        self._entries[key] = (self._clock() + seconds, value)
-
-    def drop(self, key: K) -> None:
-        """Forget one thing; one that is not remembered is no error."""
-        self._entries.pop(key, None)
 
 
 @dataclass(frozen=True, slots=True)
