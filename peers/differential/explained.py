@@ -344,6 +344,16 @@ TABLE: tuple[Explained, ...] = (
         lambda case: case.asked.rrtype == DS and case.asked.name.canonicalize() in case.world.zones,
     ),
     Explained(
+        "ds-behind-an-alias",
+        ("Knot", "BIND"),
+        ("answer", "authority"),
+        "RFC 4035 section 3.1.4.1; RFC 1034 section 4.3.2 step 3a",
+        "Where an alias leads to the apex of a zone, the DS set there is still the upper zone's; these look below.",
+        lambda case: (
+            case.asked.rrtype == DS and any(rec.owner in case.world.zones for rec in case.ours.records("answer", DS))
+        ),
+    ),
+    Explained(
         "naptr-brings-more",
         ("BIND",),
         ("additional",),

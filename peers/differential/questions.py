@@ -146,9 +146,11 @@ def odd_questions(drafts: list[Draft]) -> list[Asked]:
     ):
         wire = question(wire_name, "SOA", payload=1232, options=[(code, value)])
         put(f"edns option {code}", wire, payload=1232)
-    for draft in drafts:  # at an apex the upper side of the cut answers, whether or not it knows of the cut
-        name = dns.name.from_text(draft.apex)
-        odd.append(Asked(name, 43, 1, "plain", question(on_wire(name), "DS")))
+    # At an apex the upper side of the cut answers for DS, whether or not it knows of the cut; behind an alias as well.
+    for draft in drafts:
+        for text in (draft.apex, "c-apex." + draft.apex):
+            name = dns.name.from_text(text)
+            odd.append(Asked(name, 43, 1, "plain", question(on_wire(name), "DS")))
     put("Z bit", question(wire_name, "SOA", flags=0x0040))
     put("TC bit", question(wire_name, "SOA", flags=0x0200))
     put("AA bit", question(wire_name, "SOA", flags=0x0400))

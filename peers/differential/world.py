@@ -44,19 +44,13 @@ class World:
 
     def is_true(self, rec: Rec) -> bool:
         """Whether a record stands in a zone as it is, or comes out of a wildcard."""
-        owner = rec.owner
-        while True:
-            known = self._data.get((owner, rec.rrtype))
-            if known is not None and rec.rdata in known[1]:
-                return True
-            above = owner.parent() if owner.labels[0] != b"*" else owner.parent().parent()
-            if above in self.zones or above == dns.name.root or rec.owner.labels[0] == b"*":
-                return owner != above and self._star(above, rec)
-            owner = dns.name.Name((b"*", *above.labels))
-
-    def _star(self, above: dns.name.Name, rec: Rec) -> bool:
-        known = self._data.get((dns.name.Name((b"*", *above.labels)), rec.rrtype))
-        return known is not None and rec.rdata in known[1]
+        name, apex = rec.owner, self.zone_of(rec.owner)
+        candidates = [name]
+        while name != apex and name != dns.name.root:
+            name = name.parent()
+            candidates.append(dns.name.Name((b"*", *name.labels)))
+        known = (self._data.get((each, rec.rrtype)) for each in candidates)
+        return any(found is not None and rec.rdata in found[1] for found in known)
 
     def is_wild(self, rec: Rec) -> bool:
         """Whether a record's owner exists by a wildcard only."""
