@@ -8,57 +8,16 @@ reads ``scenarios.json`` in FOLDER and writes ``results.json``.
 
 import json
 import os
-import socket
 import subprocess
 import sys
-import threading
 from dataclasses import asdict
 from pathlib import Path
 
-from mx10.dns import message, wirename
-from mx10.dns.message import Message, Record
-from mx10.dns.rrtypes import CNAME, Rcode
-from mx10.resolver.answer import Status
 from peers.postfix import Postfix
 from tests.peers.mail_worlds import NETWORKS, OWN_ADDRESSES
-from tests.routing.dns_world import World
+from tests.routing.dns_world import World, serving
 
 NAMESERVER = "127.0.0.53"
-
-
-def answer(world: World, packet: bytes) -> bytes | None:
-    """The response of a recursive nameserver that knows this world; None where it keeps silent."""
-    asked = message.parse(packet)
-    if asked.question is None:
-        return None
-    name = asked.question.name
-    found = world.answer(wirename.fold(name), asked.question.type)
-    if found.status is Status.FAILURE and found.reason == "timeout":
-        return None
-    records = []
-    at = name
-    for step in found.chain:
-        records.append(Record(at, CNAME, 1, 60, step))
-        at = step
-    records += [Record(at, record.type, 1, 60, record.rdata) for record in found.records]
-    rcode = {Status.NXDOMAIN: Rcode.NXDOMAIN, Status.FAILURE: Rcode.SERVFAIL}.get(found.status, Rcode.NOERROR)
-    flags = message.QR | message.RA | (asked.flags & message.RD) | rcode
-    return message.encode(Message(asked.id, flags, asked.question, tuple(records), edns=asked.edns, rcode=rcode))
-
-
-def serve(world: World) -> None:
-    """Answer over UDP, for ever; every answer here is small enough."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as channel:
-        channel.bind((NAMESERVER, 53))
-        ready.set()
-        while True:
-            packet, client = channel.recvfrom(4096)
-            response = answer(world, packet)
-            if response is not None:
-                channel.sendto(response, client)
-
-
-ready = threading.Event()
 
 
 def prepare(folder: Path) -> None:
@@ -94,16 +53,15 @@ def main(folder: Path) -> None:
     domains = [scenario["domain"] for scenario in scenarios]
     prepare(folder)
     world = World("\n".join(scenario["records"] for scenario in scenarios))
-    threading.Thread(target=serve, args=(world,), daemon=True).start()
-    ready.wait(10)
-    routes = ask_mx10(domains)
-    postfix = Postfix(folder, OWN_ADDRESSES)
-    postfix.start()
-    try:
-        postfix.send(domains)
-        deliveries = postfix.deliveries(domains, 150)
-    finally:
-        postfix.stop()
+    with serving(world, NAMESERVER, 53):
+        routes = ask_mx10(domains)
+        postfix = Postfix(folder, OWN_ADDRESSES)
+        postfix.start()
+        try:
+            postfix.send(domains)
+            deliveries = postfix.deliveries(domains, 150)
+        finally:
+            postfix.stop()
     results = {"routes": routes, "deliveries": {domain: asdict(one) for domain, one in deliveries.items()}}
     (folder / "results.json").write_text(json.dumps(results))
 

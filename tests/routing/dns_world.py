@@ -1,9 +1,13 @@
 """A small DNS in memory, written as master files are: what tests of routing ask."""
 
 import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from mx10.config.settings import RoutingSettings
-from mx10.dns import rdata, wirename
+from mx10.dns import message, rdata, wirename
 from mx10.dns import rrtypes as rr
 from mx10.dns.message import Record
 from mx10.resolver.answer import Answer, Status
@@ -88,6 +92,54 @@ class World:
             at = self.records[at, rr.CNAME][0].rdata
             chain.append(at)
         return say(Status.FAILURE, reason="SERVFAIL from 192.0.2.53")
+
+
+def response(world: World, packet: bytes) -> bytes | None:
+    """What a recursive nameserver that knows this world answers; None where it keeps silent (``timeout``)."""
+    asked = message.parse(packet)
+    if asked.question is None:
+        return None
+    name = asked.question.name
+    world.asked.append((wirename.to_text(name, final_dot=False).lower(), rr.type_to_text(asked.question.type)))
+    found = world.answer(wirename.fold(name), asked.question.type)
+    if found.status is Status.FAILURE and found.reason == "timeout":
+        return None
+    records = []
+    at = name
+    for step in found.chain:
+        records.append(Record(at, rr.CNAME, 1, 300, step))
+        at = step
+    records += [Record(at, record.type, 1, 300, record.rdata) for record in found.records]
+    rcode = {Status.NXDOMAIN: rr.Rcode.NXDOMAIN, Status.FAILURE: rr.Rcode.SERVFAIL}.get(found.status, rr.Rcode.NOERROR)
+    flags = message.QR | message.RA | (asked.flags & message.RD) | rcode
+    edns = message.Edns() if asked.edns is not None else None
+    return message.encode(message.Message(asked.id, flags, asked.question, tuple(records), edns=edns, rcode=rcode))
+
+
+@contextmanager
+def serving(world: World, address: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
+    """A nameserver for this world over UDP, in a thread; every answer must be small enough for that.
+
+    Yields its ``address:port``.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as channel:
+        channel.bind((address, port))
+
+        def serve() -> None:
+            while True:
+                packet, client = channel.recvfrom(4096)
+                if not packet:
+                    return
+                reply = response(world, packet)
+                if reply is not None:
+                    channel.sendto(reply, client)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield "{}:{}".format(*channel.getsockname())
+        # An empty datagram ends it.
+        channel.sendto(b"", channel.getsockname())
+        thread.join(5)
 
 
 def destination(text: str) -> Destination:

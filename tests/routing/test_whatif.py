@@ -66,6 +66,12 @@ def test_a_network_with_a_part_of_one_host_is_not_named() -> None:
     assert listed(all_down(route)) == ["host:a.example.org"]
 
 
+def test_a_stronger_cause_than_needed_is_not_named() -> None:
+    """With a.example.org down already, the network would strike only what the host b.example.org is."""
+    route = routed(world((10, "a.example.org", "192.0.2.1 203.0.113.1"), (10, "b.example.org", "192.0.2.2")))
+    assert listed(all_down(route)) == ["host:a.example.org + host:b.example.org"]
+
+
 def test_an_unknown_one_counts_as_a_host() -> None:
     route = routed(world((10, "a.example.org", "192.0.2.1"), (20, "b.example.org", "")) + "\nb.example.org !A timeout")
     assert listed(all_down(route)) == ["host:a.example.org + host:b.example.org"]
@@ -122,5 +128,12 @@ def test_combinations_are_all_there_are(hosts: list[set[int]]) -> None:
         for chosen in itertools.combinations(units, size)
         if set().union(*chosen) == everything
     ]
-    minimal = [one for one in covers if not any(set(other) < set(one) for other in covers)]
+    minimal = [
+        one
+        for one in covers
+        if not any(set(other) < set(one) for other in covers)
+        and not any(
+            set().union(*set(one) - {unit}, weaker) == everything for unit in one for weaker in units if weaker < unit
+        )
+    ]
     assert [len(one) for one in found.combinations] == sorted(len(one) for one in minimal)

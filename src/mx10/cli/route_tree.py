@@ -1,13 +1,17 @@
 """A route drawn as a tree for people. Everything it says is in the ``Route``; here are only words and colours."""
 
+from typing import TYPE_CHECKING, Final
+
 from mx10.cli.text import Branch, Style, pad, plain, tree, width
 from mx10.dns import wirename
 from mx10.names import display
 from mx10.routing.notes import Note
 from mx10.routing.values import Exchanger, ExchangerStatus, Group, Kind, Result, Route
-from mx10.routing.whatif import AllDown, Cause, Failure
 
-_SHORT = {
+if TYPE_CHECKING:
+    from mx10.routing.whatif import AllDown, Failure
+
+_SHORT: Final = {
     ExchangerStatus.UNKNOWN: "address unknown for now",
     ExchangerStatus.NO_ADDRESS: "no address",
     ExchangerStatus.NO_SUCH_NAME: "no such name",
@@ -17,11 +21,11 @@ _SHORT = {
     ExchangerStatus.ELIMINATED: "not for this host",
     ExchangerStatus.DOWN: "down",
 }
-_SAID = frozenset({"down", "no-address", "no-such-name", "not-better-than-this-host"})
+_SAID: Final = frozenset({"down", "no-address", "no-such-name", "not-better-than-this-host"})
 """Notes that only repeat the words above."""
 
 
-def route_tree(route: Route, all_down: AllDown | None, style: Style) -> str:
+def route_tree(route: Route, all_down: "AllDown | None", style: Style) -> str:
     """Some lines of text, none at the end."""
     root = Branch(_title(route, style))
     for note in route.notes:
@@ -114,7 +118,7 @@ def percent(share: float) -> str:
     return f"{share * 100:.1f}".removesuffix(".0") + "%"
 
 
-def _add_all_down(root: Branch, found: AllDown, style: Style) -> None:
+def _add_all_down(root: Branch, found: "AllDown", style: Style) -> None:
     if not found.combinations:
         root.add("what stops all mail: there is none to stop")
         return
@@ -126,6 +130,6 @@ def _add_all_down(root: Branch, found: AllDown, style: Style) -> None:
         branch.add("there are more; these are the first")
 
 
-def _cause(failure: Failure) -> str:
-    word = "" if failure.cause is Cause.HOST else f"{failure.cause} "
+def _cause(failure: "Failure") -> str:
+    word = "" if failure.cause == "host" else f"{failure.cause} "
     return word + plain(failure.name)

@@ -1,6 +1,6 @@
 """What is worth knowing about a route besides its hosts: every kind of note, with its weight and its source.
 
-``docs/routing.md`` lists them all. A code is part of the JSON that others read: one may be added, none may change its
+``docs/route.md`` lists them all. A code is part of the JSON that others read: one may be added, none may change its
 meaning.
 """
 

@@ -1,4 +1,4 @@
-"""A route as JSON: the form other programs read. ``docs/routing.md`` describes every key; none of them may change its
+"""A route as JSON: the form other programs read. ``docs/route.md`` describes every key; none of them may change its
 meaning.
 
 Names are written in ASCII (A-labels) without the final dot; ``unicode`` beside them is for people. Shares run from 0 to
@@ -6,7 +6,7 @@ Names are written in ASCII (A-labels) without the final dot; ``unicode`` beside 
 """
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mx10.dns import rrtypes, wirename
 from mx10.names import ascii_text, display
@@ -14,12 +14,14 @@ from mx10.resolver.answer import Answer
 from mx10.routing.addresses import to_text
 from mx10.routing.notes import Note
 from mx10.routing.values import Address, Exchanger, Route, Verdict
-from mx10.routing.whatif import AllDown
+
+if TYPE_CHECKING:
+    from mx10.routing.whatif import AllDown
 
 Json = dict[str, Any]
 
 
-def to_json(route: Route, all_down: AllDown | None = None) -> Json:
+def to_json(route: Route, all_down: "AllDown | None" = None) -> Json:
     """One object for one destination; ``all_down`` adds the key of that name."""
     destination = route.destination
     shown: Json = {
@@ -98,7 +100,7 @@ def _question(answer: Answer) -> Json:
     }
 
 
-def _all_down(found: AllDown) -> Json:
+def _all_down(found: "AllDown") -> Json:
     return {
         "combinations": [
             [

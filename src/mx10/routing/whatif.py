@@ -10,9 +10,9 @@ Causes are of three kinds:
 
 A single address is no cause of its own: the machine behind it is, and a host of which one address is left still gets
 its mail. A network or provider that strikes nothing but what one host has is left out: it says no more than that host.
-The combinations listed are minimal (take one cause away and mail flows again), the smallest first. The domain's own
-nameservers are left out: for every domain they would be one more line, and the same one; while they fail, mail waits as
-it does here.
+The combinations listed are minimal: take one cause away, or put one that strikes less in its place, and mail flows
+again. The smallest come first. The domain's own nameservers are left out: for every domain they would be one more line,
+and the same one; while they fail, mail waits as it does here.
 """
 
 from collections.abc import Iterator, Sequence
@@ -189,8 +189,18 @@ class _Search:
                 return
 
     def _minimal(self, chosen: frozenset[int]) -> bool:
-        """Whether each unit strikes something that no other one does."""
-        return not any(self._strikes_all(chosen - {at}) for at in chosen)
+        """Whether no unit can be left out, nor be replaced by one that strikes only a part of what it strikes."""
+        for at in chosen:
+            others = 0
+            for other in chosen - {at}:
+                others |= self.units[other].strikes
+            needed = self.everything & ~others
+            own = self.units[at].strikes
+            if not needed or any(
+                needed & ~unit.strikes == 0 and unit.strikes != own and unit.strikes & ~own == 0 for unit in self.units
+            ):
+                return False
+        return True
 
     def _strikes_all(self, chosen: frozenset[int]) -> bool:
         struck = 0
