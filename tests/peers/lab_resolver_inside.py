@@ -27,9 +27,12 @@ options {{
 }};
 zone "." {{ type hint; file "hints"; }};
 """
-HINTS = (
-    ". 3600 NS a.root.test.\n. 3600 NS b.root.test.\na.root.test. 3600 A 127.53.0.1\nb.root.test. 3600 A 127.53.0.2\n"
-)
+HINTS = """
+. 3600 NS a.root.test.
+. 3600 NS b.root.test.
+a.root.test. 3600 A 127.53.0.1
+b.root.test. 3600 A 127.53.0.2
+"""
 MORE = (
     "com", "1.1.25.127.in-addr.arpa", "www.single.example", "x.y.nomail.example", "nope.com", "a.b.wildcard.test",
     "x.mail.wildcard.test", "mail.slow.test", "mail.lame.test", "_dmarc.single.example", "x.long1.aliases.test",
