@@ -79,3 +79,6 @@ async def in_order(items: AsyncIterator[T], work: Callable[[T], Awaitable[R]], a
         await beginning
     finally:
         beginning.cancel()
+        while not under_way.empty():
+            if (task := under_way.get_nowait()) is not None:
+                task.cancel()

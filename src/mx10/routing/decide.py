@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 
 from mx10.config.settings import RoutingSettings
 from mx10.dns import wirename
+from mx10.names import display
 from mx10.resolver.answer import Answer, Status
 from mx10.routing import addresses
 from mx10.routing.addresses import Network
@@ -111,11 +112,11 @@ def _named(findings: Findings, settings: RoutingSettings, notes: list[Note]) -> 
         return Kind.ADDRESS_LITERAL, [_literal(destination.literal, public)], None
     if mx is None or destination.domain is None:
         raise ValueError("findings about a domain hold the answer about its MX records")
-    domain = _text(destination.domain)
+    domain = display(destination.domain)
     if len(wirename.labels(destination.domain)) == 1:
         notes.append(note("dotless-domain", f"{domain} is a name of one label; many senders refuse or complete it"))
     if mx.chain:
-        through = " → ".join(_text(name) for name in mx.chain)
+        through = " → ".join(display(name) for name in mx.chain)
         notes.append(note("domain-is-alias", f"{domain} is an alias; mail goes where {through} says"))
     if len(mx.chain) > settings.cname_limit:
         notes.append(note("alias-chain", f"more than {settings.cname_limit} CNAMEs follow one another from {domain}"))
@@ -124,7 +125,7 @@ def _named(findings: Findings, settings: RoutingSettings, notes: list[Note]) -> 
         # RFC 5321 section 5.1: a temporary error leads to a retry. That there is no MX would be a guess.
         return Kind.NONE, [], _unknown(f"the MX records of {domain} cannot be looked up now: {mx.reason}")
     if mx.status is Status.NXDOMAIN:
-        what = f"{_text(target(mx))}, for which {domain} stands," if mx.chain else domain
+        what = f"{display(target(mx))}, for which {domain} stands," if mx.chain else domain
         reason = f"{what} does not exist"
         return Kind.NONE, [], Verdict(Result.PERMANENT, 550, "5.1.2", reason, "RFC 5321 section 5.1")
     if mx.status is Status.NODATA:
@@ -157,7 +158,7 @@ def _published(
     for name, count in Counter(one.name for one in everyone if one.name != wirename.ROOT).items():
         if count > 1:
             kept = min(one.preference for one in everyone if one.name == name)
-            text = f"{_text(name)} is listed {count} times; its best preference, {kept}, counts"
+            text = f"{display(name)} is listed {count} times; its best preference, {kept}, counts"
             notes.append(note("duplicate-exchanger", text))
     total = len({one.name for one in everyone if one.name != wirename.ROOT})
     if total > len(chosen):
@@ -178,11 +179,11 @@ def _implicit(
     name = target(mx)
     host = _examined(name, 0, findings.hosts.get(name), findings, public, settings)
     if host.status is ExchangerStatus.UNKNOWN:
-        return Kind.NONE, [], _unknown(f"{_text(name)} has no MX, and {host.notes[-1].text}")
+        return Kind.NONE, [], _unknown(f"{display(name)} has no MX, and {host.notes[-1].text}")
     if not host.addresses:
-        reason = f"{_text(name)} exists, but has neither MX nor address"
+        reason = f"{display(name)} exists, but has neither MX nor address"
         return Kind.NONE, [], Verdict(Result.PERMANENT, 550, "5.4.4", reason, "RFC 5321 section 5.1")
-    notes.append(note("implicit-mx", f"{_text(name)} has no MX; it takes its mail itself"))
+    notes.append(note("implicit-mx", f"{display(name)} has no MX; it takes its mail itself"))
     return Kind.IMPLICIT_MX, [host], None
 
 
@@ -224,7 +225,7 @@ def _examined(
 def _addresses_or_fault(
     name: bytes, answers: HostAnswers | None, findings: Findings, public: Sequence[Network], settings: RoutingSettings
 ) -> tuple[ExchangerStatus, list[Note], list[Address], tuple[bytes, ...]]:
-    shown = _text(name)
+    shown = display(name)
     if is_localhost(name):
         text = f"{shown} is each sender's own machine; no mail gets out of it"
         return ExchangerStatus.LOCALHOST, [note("exchanger-is-localhost", text)], [], ()
@@ -237,7 +238,7 @@ def _addresses_or_fault(
     aliases = tuple(wirename.fold(alias) for alias in max((answers.a.chain, answers.aaaa.chain), key=len))
     if aliases:
         # RFC 2181 section 10.3 forbids it; RFC 5321 section 5.1 leaves it to senders, and nearly all follow.
-        through = " → ".join(_text(alias) for alias in aliases)
+        through = " → ".join(display(alias) for alias in aliases)
         notes.append(note("exchanger-is-alias", f"{shown} is an alias of {through}; an MX must name the host itself"))
     if len(aliases) > settings.cname_limit:
         notes.append(note("alias-chain", f"the chain of CNAMEs from {shown} is longer than {settings.cname_limit}"))
@@ -278,7 +279,7 @@ def _without_address(
 
 
 def _name_notes(name: bytes) -> list[Note]:
-    shown = _text(name)
+    shown = display(name)
     parts = wirename.labels(name)
     if len(parts) == 1:
         return [note("exchanger-is-dotless", f"{shown} is a name of one label; a dot or a domain may be missing")]
@@ -439,7 +440,7 @@ def _common_notes(exchangers: Sequence[Exchanger]) -> list[Note]:
     holders: dict[bytes, list[str]] = {}
     for one in exchangers:
         for address in one.addresses:
-            holders.setdefault(address.packed, []).append(_text(one.name))
+            holders.setdefault(address.packed, []).append(display(one.name))
     for packed, names in holders.items():
         if len(names) > 1:
             text = f"{' and '.join(names)} share {addresses.to_text(packed)}: they fail together"
@@ -460,13 +461,9 @@ def _provider(exchangers: Sequence[Exchanger]) -> str | None:
 # ---------------------------------------------------------------- words
 
 
-def _text(name: bytes) -> str:
-    return wirename.to_text(name, final_dot=False)
-
-
 def _shown(one: Exchanger) -> str:
     """The name of an exchanger for people; that of an address literal is its address."""
-    return _text(one.name) if one.name != wirename.ROOT else f"[{one.addresses[0].text}]"
+    return display(one.name) if one.name != wirename.ROOT else f"[{one.addresses[0].text}]"
 
 
 def _listing(hosts: Hosts) -> str:

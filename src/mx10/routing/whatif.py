@@ -21,6 +21,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from mx10.dns import wirename
+from mx10.names import display
 from mx10.routing import addresses
 from mx10.routing.values import Exchanger, ExchangerStatus, Route
 
@@ -127,10 +128,7 @@ def _strike(table: dict[str, tuple[int, list[bytes]]], key: str, bits: int, name
 def _host(members: Sequence[Exchanger]) -> Failure:
     """The machine that some exchangers with the same addresses are."""
     names = tuple(one.name for one in members)
-    shown = " = ".join(
-        wirename.to_text(one.name, final_dot=False) if one.name != wirename.ROOT else one.addresses[0].text
-        for one in members
-    )
+    shown = " = ".join(display(one.name) if one.name != wirename.ROOT else one.addresses[0].text for one in members)
     return Failure(Cause.HOST, shown, names)
 
 
