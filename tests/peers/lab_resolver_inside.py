@@ -23,7 +23,8 @@ from mx10.resolver.transports import Asking, Exchanger, Server, TransportError
 NAMED = """
 options {{
     directory "{folder}"; listen-on port 5353 {{ 127.0.0.1; }}; listen-on-v6 {{ none; }}; pid-file none;
-    session-keyfile none; recursion yes; dnssec-validation no; empty-zones-enable no; minimal-responses yes; resolver-query-timeout 2000;
+    session-keyfile none; recursion yes; dnssec-validation no; empty-zones-enable no; minimal-responses yes;
+    resolver-query-timeout 2000;
 }};
 zone "." {{ type hint; file "hints"; }};
 """
