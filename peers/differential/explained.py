@@ -216,6 +216,12 @@ def _cname_asked_for(case: Case) -> bool:
     return case.asked.rrtype == CNAME and len(ours) > 1 and (on_the_way or case.theirs.rcode == "SERVFAIL")
 
 
+def _ds_behind_alias(case: Case) -> bool:
+    """DS of an alias that leads to the apex of one of our zones."""
+    ours, _ = _chains(case)
+    return case.asked.rrtype == DS and len(ours) > 1 and ours[-1] in case.world.zones
+
+
 def _at_alias(case: Case) -> bool:
     """NSEC or RRSIG of a name that has a CNAME: they follow it, we do not."""
     ours, theirs = _chains(case)
@@ -341,17 +347,15 @@ TABLE: tuple[Explained, ...] = (
         ("rcode",),
         "RFC 4035 section 3.1.4.1; RFC 8020",
         "The DS set belongs to the upper zone; where that does not have the name at all, it says so. NSD says no data.",
-        lambda case: case.asked.rrtype == DS and case.asked.name.canonicalize() in case.world.zones,
+        lambda case: case.asked.rrtype == DS and _chains(case)[0][-1] in case.world.zones,
     ),
     Explained(
         "ds-behind-an-alias",
         ("Knot", "BIND"),
-        ("answer", "authority"),
+        ("rcode", "answer", "authority", "additional"),
         "RFC 4035 section 3.1.4.1; RFC 1034 section 4.3.2 step 3a",
         "Where an alias leads to the apex of a zone, the DS set there is still the upper zone's; these look below.",
-        lambda case: (
-            case.asked.rrtype == DS and any(rec.owner in case.world.zones for rec in case.ours.records("answer", DS))
-        ),
+        _ds_behind_alias,
     ),
     Explained(
         "naptr-brings-more",
