@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mx10.resolver.answer import Resolver as Resolver
     from mx10.resolver.answer import Status as Status
     from mx10.resolver.forwarder import Forwarder as Forwarder
+    from mx10.resolver.iterate import Iterator as Iterator
     from mx10.resolver.lookup import lookup as lookup
     from mx10.resolver.lookup import lookup_sync as lookup_sync
 
@@ -22,6 +23,7 @@ _HOME = {
     "Resolver": "answer",
     "Status": "answer",
     "Forwarder": "forwarder",
+    "Iterator": "iterate",
     "lookup": "lookup",
     "lookup_sync": "lookup",
 }
