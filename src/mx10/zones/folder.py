@@ -5,9 +5,11 @@ somebody calls: nothing here watches or waits.
 """
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
@@ -39,7 +41,7 @@ class _Entry(NamedTuple):
 
     apex: bytes | None
     stamps: dict[str, Stamp] | Stamp
-    """A file that includes none has its own stamp only: that is nearly every file, and the memory of it counts."""
+    """Of a file that includes none, its own stamp alone: that is nearly every file, and the memory of it counts."""
 
 
 class _Result(NamedTuple):
@@ -49,7 +51,8 @@ class _Result(NamedTuple):
     apex: bytes | None
     packed: bytes | None
     problems: tuple[Problem, ...]
-    stamps: dict[str, Stamp]
+    stamps: dict[str, Stamp] | Stamp
+    """As in ``_Entry``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,19 +145,16 @@ class ZoneFolder:
         """
         names, problems = self._list()
         problems.extend(_unknown_rules(self.settings))
-        results: dict[str, _Result] = {}
+        changes = Changes(problems=problems)
         done = 0
-        for part in self._read_all(names, jobs):
-            for result in part:
-                results[result.name] = result
-            done += len(part)
+        # In the order of names, so that which of two files gets an apex does not depend on which was read faster.
+        for results in self._read_all(names, jobs):
+            for result in results:
+                self._take(result, changes)
+            done += len(results)
             if progress:
                 progress(done, len(names))
-        changes = Changes(problems=problems)
-        for name in names:
-            # In the order of names, so that which of two files gets an apex does not depend on which was read faster.
-            self._take(results.pop(name), changes)
-        return changes.problems
+        return problems
 
     def _list(self) -> tuple[list[str], list[Problem]]:
         """The names of the zone files, sorted; and what cannot be one although it is named so."""
@@ -178,26 +178,35 @@ class ZoneFolder:
             for chunk in chunks:
                 yield _read_chunk(folder, chunk, self.settings)
             return
-        lost = []
-        with ProcessPoolExecutor(min(jobs, len(chunks)), get_context("fork")) as pool:
-            waiting = {pool.submit(_read_chunk, folder, chunk, self.settings): chunk for chunk in chunks}
-            for future in as_completed(list(waiting)):
-                chunk = waiting.pop(future)
+        lost = chunks
+        with ProcessPoolExecutor(min(jobs, len(chunks)), get_context("fork")) as pool, suppress(BrokenProcessPool):
+            waiting = deque((pool.submit(_read_chunk, folder, chunk, self.settings), chunk) for chunk in chunks)
+            lost = []
+            while waiting:
+                future, chunk = waiting.popleft()
                 try:
                     yield future.result()
                 except BrokenProcessPool:
-                    lost.extend(chunk)
-        # Something killed a reader, most likely for want of memory: one file at a time, in a process of its own, tells
-        # which file it was.
-        for name in lost:
+                    lost.append(chunk)
+        for chunk in lost:
+            yield from self._read_apart(chunk)
+
+    def _read_apart(self, names: list[str]) -> Iterator[list[_Result]]:
+        """Read files after something killed a reader, most likely for want of memory: halving tells which file it
+        was."""
+        try:
             with ProcessPoolExecutor(1, get_context("fork")) as pool:
-                try:
-                    yield pool.submit(_read_chunk, folder, [name], self.settings).result()
-                except BrokenProcessPool:
-                    path = os.path.join(folder, name)
-                    what = "the process that read this file died"
-                    problem = Problem("error", p.READER_DIED.code, path, 0, 0, what, p.READER_DIED.mend, "")
-                    yield [_Result(name, None, None, (problem,), {path: current_stamp(path)})]
+                yield pool.submit(_read_chunk, str(self.folder), names, self.settings).result()
+        except BrokenProcessPool:
+            if len(names) > 1:
+                middle = len(names) // 2
+                yield from self._read_apart(names[:middle])
+                yield from self._read_apart(names[middle:])
+                return
+            path = os.path.join(self.folder, names[0])
+            what = "the process that read this file died"
+            problem = Problem("error", p.READER_DIED.code, path, 0, 0, what, p.READER_DIED.mend, "")
+            yield [_Result(names[0], None, None, (problem,), current_stamp(path))]
 
     def _take(self, result: _Result, changes: Changes) -> None:
         """Make a result part of what is served."""
@@ -219,16 +228,14 @@ class ZoneFolder:
             self.zones[apex] = packed
             changes.changed[apex] = packed
 
-    def _remember(self, name: str, apex: bytes | None, stamps: dict[str, Stamp]) -> None:
+    def _remember(self, name: str, apex: bytes | None, stamps: dict[str, Stamp] | Stamp) -> None:
         self._forget_includes(name)
-        own = os.path.join(self.folder, name)
-        if len(stamps) == 1 and own in stamps:
-            self._files[name] = _Entry(apex, stamps[own])
-            return
         self._files[name] = _Entry(apex, stamps)
-        for path in stamps:
-            if path != own:
-                self._included.setdefault(path, set()).add(name)
+        if isinstance(stamps, dict):
+            own = os.path.join(self.folder, name)
+            for path in stamps:
+                if path != own:
+                    self._included.setdefault(path, set()).add(name)
 
     def _forget_includes(self, name: str) -> None:
         before = self._files.get(name)
@@ -335,9 +342,15 @@ def _read_chunk(folder: str, names: list[str], settings: ZoneSettings) -> list[_
     results = []
     for name in names:
         loaded = load_file(folder, name, settings, absolute)
-        zone = loaded.zone
-        if zone is None:
-            results.append(_Result(name, None, None, loaded.problems, loaded.stamps))
-        else:
-            results.append(_Result(name, zone.apex, zone.pack(), loaded.problems, loaded.stamps))
+        zone, stamps = loaded.zone, loaded.stamps
+        alone = stamps.get(os.path.join(folder, name)) if len(stamps) == 1 else None
+        results.append(
+            _Result(
+                name,
+                zone.apex if zone else None,
+                zone.pack() if zone else None,
+                loaded.problems,
+                stamps if alone is None else alone,
+            )
+        )
     return results

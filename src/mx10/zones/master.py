@@ -130,7 +130,7 @@ class _Reader:
             self.master.stamps[path] = current_stamp(path)
             raise
         self.master.stamps[path] = source.stamp
-        self.octets_left -= source.stamp[2]
+        self.octets_left -= source.size
         source.path = shown
         return source
 
@@ -145,7 +145,7 @@ class _Reader:
         outer_file, self.context.file = self.context.file, index << 32
         self.open_files.append(source.path)
         try:
-            allowed = self.octets_left + source.stamp[2]
+            allowed = self.octets_left + source.size
             self.read_lines(source.lines(allowed, self.settings.max_line_bytes, self.line_too_long), source.simple)
         finally:
             source.close()

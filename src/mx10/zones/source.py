@@ -21,9 +21,10 @@ WHOLE: Final = 1 << 18
 _CONTROLS: Final = bytes(octet for octet in range(128) if (octet < 32 and octet not in b"\t\n\r") or octet == 127)
 _BOM: Final = "\ufeff"
 
-Stamp = tuple[int, int, int, int, int]
-"""What changes when a file does: time of modification and of change (ns), size, inode, device."""
-NO_FILE: Final[Stamp] = (0, 0, 0, 0, 0)
+Stamp = int
+"""Changes when a file does: its times of modification and of change, size, inode and device in 64 bits, since a hundred
+thousand of them are kept."""
+NO_FILE: Final[Stamp] = 0
 """The stamp of a file that is not there or cannot be opened."""
 
 
@@ -50,6 +51,7 @@ class Source:
     """
 
     path: str
+    size: int
     stamp: Stamp
     simple: bool
     text: list[str] | None
@@ -59,7 +61,7 @@ class Source:
     def from_text(cls, text: str, path: str) -> "Source":
         """Lines of a text that is in memory already."""
         data = text.encode("utf-8", "surrogateescape")
-        return cls(path, NO_FILE, _is_simple(data), text.split("\n"))
+        return cls(path, len(data), NO_FILE, _is_simple(data), text.split("\n"))
 
     @classmethod
     def open(cls, path: str, max_octets: int) -> "Source":
@@ -90,9 +92,9 @@ class Source:
             stamp = stamp_of(status)
             data = os.read(fd, min(size, WHOLE) + 1)
             if len(data) <= WHOLE and (len(data) <= size or (len(data) <= max_octets and not os.read(fd, 1))):
-                return cls(path, stamp, _is_simple(data), _decode(data).removeprefix(_BOM).split("\n"))
+                return cls(path, size, stamp, _is_simple(data), _decode(data).removeprefix(_BOM).split("\n"))
             os.lseek(fd, 0, os.SEEK_SET)
-            source = cls(path, stamp, False, None, fd)
+            source = cls(path, size, stamp, False, None, fd)
             fd = -1
             return source
         except (OSError, ValueError) as error:
@@ -181,7 +183,7 @@ def resolve(folder: str, path: str) -> str:
 
 def stamp_of(status: os.stat_result) -> Stamp:
     """The stamp of a file by its status."""
-    return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino, status.st_dev
+    return hash((status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino, status.st_dev))
 
 
 def current_stamp(path: str) -> Stamp:
