@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from mx10.dns.message import Record
+from mx10.dns.rrtypes import RRSIG
 
 
 class Status(StrEnum):
@@ -43,6 +44,10 @@ class Answer:
         reason: for people, of a failure: ``no answer from 192.0.2.53 in 3 s``.
         elapsed: seconds the look-up took; 0 from a cache.
         additional: other records of the response that may save a question.
+        section: what of the answer section belongs to the question, in its order: aliases, the record set, and the
+            signatures of both where they were asked for.
+        denial: of an absence, the SOA record that tells how long it holds, and with DNSSEC the proof.
+        ad: the AD bit as it came, whether it can be believed or not.
     """
 
     name: bytes
@@ -57,11 +62,19 @@ class Answer:
     reason: str = ""
     elapsed: float = 0.0
     additional: tuple[Record, ...] = ()
+    section: tuple[Record, ...] = ()
+    denial: tuple[Record, ...] = ()
+    ad: bool = False
 
     @property
     def canonical(self) -> bytes:
         """The name at the end of the chain, where the records are."""
         return self.chain[-1] if self.chain else self.name
+
+    @property
+    def signatures(self) -> tuple[Record, ...]:
+        """The signatures that came along with the answer, or with the proof of an absence (RFC 4034 section 3)."""
+        return tuple(record for record in (*self.section, *self.denial) if record.type == RRSIG)
 
 
 class Resolver(Protocol):

@@ -31,6 +31,7 @@ class Forwarder:
     Args:
         settings: servers, times, sizes; without servers, those of the system's resolv.conf.
         servers: whom to ask, in place of those of the settings.
+        via: changes how each of the servers is asked: over TLS, say.
         dnssec: set the DO bit, to get signatures along with the records.
         recurse: set the RD bit; without it a server says only what it knows itself.
         system: the system's configuration, in place of /etc/resolv.conf.
@@ -42,6 +43,7 @@ class Forwarder:
         settings: ResolverSettings | None = None,
         *,
         servers: Sequence[Server] | None = None,
+        via: Callable[[Server], Server] | None = None,
         dnssec: bool = False,
         recurse: bool = True,
         system: ResolvConf | None = None,
@@ -52,16 +54,17 @@ class Forwarder:
         self._attempts = settings.attempts
         self._rotate = False
         self._trust = False
+        self._system: ResolvConf | None = None
         if servers is None:
             servers = [_server(text, settings.port) for text in settings.servers]
         if not servers:
-            system = system or read_resolvconf()
+            self._system = system = system or read_resolvconf()
             kind = Transport.TCP if system.use_vc else Transport.UDP
             servers = [Server(address, settings.port, kind) for address in system.servers]
             self._rotate, self._trust = system.rotate, system.trust_ad
             self._timeout = min(self._timeout, system.timeout)
             self._attempts = system.attempts
-        self._exchangers = [Exchanger(server) for server in servers]
+        self._exchangers = [Exchanger(via(server) if via else server) for server in servers]
         self._asking = Asking(rd=recurse, ad=True, do=dnssec, payload=settings.edns_payload)
         self._cache: Expiring[tuple[bytes, int], Answer] = Expiring(settings.cache_entries, clock)
         self._clock = clock
@@ -70,6 +73,11 @@ class Forwarder:
     def servers(self) -> tuple[Server, ...]:
         """Who is asked, in order."""
         return tuple(exchanger.server for exchanger in self._exchangers)
+
+    @property
+    def system(self) -> ResolvConf | None:
+        """The system's configuration, if it is the system's servers that are asked."""
+        return self._system
 
     async def resolve(self, name: bytes, rrtype: int) -> Answer:
         """Look up a folded wire name.
@@ -135,6 +143,9 @@ class Forwarder:
             rcode=message.rcode,
             reason=f"{found.reason} from {server}" if found.reason else "",
             additional=_of_class_in(message),
+            section=found.section,
+            denial=found.denial,
+            ad=message.ad,
         )
 
     def _believes(self, server: Server) -> bool:
@@ -166,14 +177,27 @@ def _joined(first: Answer, rest: Answer) -> Answer:
         chain=first.chain + rest.chain,
         ttl=min(first.ttl, rest.ttl),
         authenticated=first.authenticated and rest.authenticated,
+        section=first.section + rest.section,
+        ad=first.ad and rest.ad,
     )
 
 
 def _aged(answer: Answer, rest: float) -> Answer:
     """A remembered answer as it holds now: nothing in it lives longer than itself."""
     ttl = int(rest)
-    records = tuple(replace(record, ttl=min(record.ttl, ttl)) for record in answer.records)
-    return replace(answer, records=records, ttl=ttl, elapsed=0.0)
+
+    def aged(records: tuple[Record, ...]) -> tuple[Record, ...]:
+        return tuple(replace(record, ttl=min(record.ttl, ttl)) for record in records)
+
+    return replace(
+        answer,
+        records=aged(answer.records),
+        additional=aged(answer.additional),
+        section=aged(answer.section),
+        denial=aged(answer.denial),
+        ttl=ttl,
+        elapsed=0.0,
+    )
 
 
 def _server(text: str, default_port: int) -> Server:

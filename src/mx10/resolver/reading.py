@@ -6,11 +6,11 @@ there, counts (RFC 1034 section 4.3.2, RFC 2181 section 5.4.1). That a name or t
 where the response says so in the way of RFC 2308; everything else is a failure.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from mx10.dns import rrtypes as rr
-from mx10.dns.message import Message, Record
+from mx10.dns.message import NAMES_IN_RDATA, Message, Record
 from mx10.dns.rrtypes import Rcode, rcode_to_text
 from mx10.dns.wirename import fold, is_under
 from mx10.resolver.answer import Status
@@ -24,23 +24,37 @@ MAX_NEGATIVE_TTL: Final = 3 * 3600
 """Seconds for which an absence is believed at most (RFC 2308 section 5)."""
 
 _EXTENDED_ERROR: Final = 15
+_ADDRESS_OCTETS: Final = {rr.A: 4, rr.AAAA: 16}
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a response says of a question; see ``Answer`` for the fields. ``unfinished``: it ends with an alias, and the
-    name at the end of the chain has to be asked for."""
+    """What a response says of a question; see ``Answer`` for the fields. A status of ok without records: it ends with
+    an alias, and the name at the end of the chain has to be asked for."""
 
     status: Status
     records: tuple[Record, ...] = ()
     chain: tuple[bytes, ...] = ()
     ttl: int = 0
     reason: str = ""
-    unfinished: bool = False
+    section: tuple[Record, ...] = ()
+    denial: tuple[Record, ...] = ()
 
 
 def read(message: Message, name: bytes, rrtype: int) -> Reading:
     """Read a response to the question for a folded name and a type of class IN."""
+    found = _follow(message, name, rrtype)
+    if found.status is Status.FAILURE:
+        return found
+    return replace(
+        found,
+        section=_belonging(message.answer, (name, *found.chain), rrtype),
+        denial=() if found.status is Status.OK else _denial(message, found.chain[-1] if found.chain else name),
+    )
+
+
+def _follow(message: Message, name: bytes, rrtype: int) -> Reading:
+    """The record set asked for, by way of the aliases; what else belongs to it is left out."""
     if message.rcode not in (Rcode.NOERROR, Rcode.NXDOMAIN):
         return Reading(Status.FAILURE, reason=f"{rcode_to_text(message.rcode)}{_extended(message)}")
     at = name
@@ -69,11 +83,55 @@ def read(message: Message, name: bytes, rrtype: int) -> Reading:
 def _set_of(records: tuple[Record, ...], name: bytes, rrtype: int) -> tuple[Record, ...]:
     """The records of a name and type, each once; ANY takes all types."""
     found = {
-        record.rdata if rrtype != rr.ANY else (record.type, record.rdata): record
+        (record.type, record.rdata): record
         for record in records
-        if (record.type == rrtype or rrtype == rr.ANY) and record.klass == rr.IN and fold(record.name) == name
+        if rrtype in (record.type, rr.ANY) and _is_sound(record) and fold(record.name) == name
     }
     return tuple(found.values())
+
+
+def _is_sound(record: Record) -> bool:
+    """Whether a record is of class IN and what is read from its data later on is there. Names in data were checked when
+    the message was parsed, unless there is no data at all."""
+    octets = _ADDRESS_OCTETS.get(record.type)
+    if octets is not None and len(record.rdata) != octets:
+        return False
+    return record.klass == rr.IN and (bool(record.rdata) or record.type not in NAMES_IN_RDATA)
+
+
+def _belonging(records: tuple[Record, ...], names: tuple[bytes, ...], rrtype: int) -> tuple[Record, ...]:
+    """What of an answer section is about these names: the records asked for and the aliases that lead to them, those
+    of whole subtrees (DNAME, RFC 6672) among them, with their signatures."""
+    known = set(names)
+    kinds = {rrtype, rr.CNAME}
+    found: dict[tuple[bytes, int, bytes], Record] = {}
+    for record in records:
+        kind = _covered(record) if record.type == rr.RRSIG and rrtype != rr.RRSIG else record.type
+        owner = fold(record.name)
+        if kind == rr.DNAME:
+            belongs = any(is_under(name, owner) for name in names)
+        else:
+            belongs = owner in known and (kind in kinds or rrtype == rr.ANY)
+        if belongs and _is_sound(record):
+            found[owner, record.type, record.rdata] = record
+    return tuple(found.values())
+
+
+def _covered(signature: Record) -> int:
+    """The type that a signature is of (RFC 4034 section 3.1.1)."""
+    return int.from_bytes(signature.rdata[:2], "big")
+
+
+def _denial(message: Message, name: bytes) -> tuple[Record, ...]:
+    """What the authority section says of an absence."""
+    kinds = (rr.SOA, rr.NSEC, rr.NSEC3)
+    return tuple(
+        record
+        for record in message.authority
+        if record.klass == rr.IN
+        and (_covered(record) if record.type == rr.RRSIG else record.type) in kinds
+        and (record.type != rr.SOA or is_under(name, fold(record.name)))
+    )
 
 
 def _absent(message: Message, name: bytes, chain: tuple[bytes, ...], ttl: int) -> Reading:
@@ -85,7 +143,7 @@ def _absent(message: Message, name: bytes, chain: tuple[bytes, ...], ttl: int) -
     if negative is not None:
         return Reading(Status.NODATA, (), chain, min(ttl, negative))
     if chain:
-        return Reading(Status.OK, (), chain, ttl, unfinished=True)
+        return Reading(Status.OK, (), chain, ttl)
     if not message.aa and any(record.type == rr.NS for record in message.authority):
         what = "a referral instead of an answer: the server does not look names up for others"
         return Reading(Status.FAILURE, reason=what)

@@ -55,8 +55,8 @@ class Server:
     """A nameserver to ask.
 
     Attributes:
-        address: an IP address; for HTTPS a host name will do.
-        hostname: the name its certificate must bear; the address itself if None.
+        address: an IP address.
+        hostname: the name its certificate must bear, over HTTPS also the host of the URL; the address itself if None.
         path: of the URL, for HTTPS.
         verify: whether its certificate is checked at all.
     """
@@ -194,15 +194,29 @@ class Exchanger:
             self._http = httpx.AsyncClient(http2=True, verify=verify, timeout=None, trust_env=False)
         # The id is 0, so that equal questions are equal to caches (RFC 8484 section 4.1).
         query, question = _query(name, rrtype, asking, ident=0, padded=True)
-        headers = {"content-type": "application/dns-message", "accept": "application/dns-message"}
+        headers = {
+            "content-type": "application/dns-message",
+            "accept": "application/dns-message",
+            # A compressed answer could be far longer than it looks.
+            "accept-encoding": "identity",
+        }
+        # The connection goes to the address that was chosen; the name is for the certificate and the URL.
+        host = f"[{server.address}]" if ":" in server.address else server.address
+        extensions = {}
+        if server.hostname is not None:
+            headers["host"] = server.hostname + ("" if server.port == 443 else f":{server.port}")
+            extensions["sni_hostname"] = server.hostname
+        url = f"https://{host}:{server.port}{server.path}"
         body = bytearray()
         try:
-            async with self._http.stream("POST", str(server), content=query, headers=headers) as response:
+            async with self._http.stream(
+                "POST", url, content=query, headers=headers, extensions=extensions
+            ) as response:
                 if response.status_code != httpx.codes.OK:
                     raise TransportError(f"{server}: HTTP status {response.status_code} {response.reason_phrase}")
                 if response.headers.get("content-type", "").partition(";")[0].strip() != "application/dns-message":
                     raise TransportError(f"{server}: the answer is not of type application/dns-message")
-                async for part in response.aiter_bytes():
+                async for part in response.aiter_raw():
                     body += part
                     if len(body) > _SIZE:
                         raise TransportError(f"{server}: the answer is longer than a DNS message can be")
