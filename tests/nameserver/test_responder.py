@@ -4,6 +4,7 @@ import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +14,7 @@ from mx10.dns import rrtypes as rr
 from mx10.dns.wirename import from_text
 from mx10.nameserver.responder import Responder
 from mx10.nameserver.table import ZoneTable
+from mx10.zones.zone import Zone
 from tests.nameserver.asking import Asker, packed_zone, words
 
 Serving = Callable[..., Asker]
@@ -158,18 +160,50 @@ def test_random_names_cannot_grow_the_tables_past_their_limit(tmp_path: Path) ->
     assert hot[2:] in responder.cache.exact
 
 
-def test_the_tables_take_no_more_memory_than_they_count(tmp_path: Path) -> None:
-    zones = dict([packed_zone(tmp_path / "z", "example", "www A 192.0.2.1")])
-    responder = Responder(ZoneTable(zones), NameserverSettings(answer_cache_mb=8))
+@pytest.mark.parametrize("zones", [1, 4000])
+@pytest.mark.parametrize("odd", [False, True])
+def test_the_tables_take_no_more_memory_than_they_count(tmp_path: Path, zones: int, odd: bool) -> None:
+    _, packed = packed_zone(tmp_path / "z", "example", "")
+    node = Zone.unpack(packed).nodes[from_text("example.")]
+    apexes = [from_text(f"z{i}.") for i in range(zones)]
+    table = ZoneTable({apex: Zone(apex, {apex: node}).pack() for apex in apexes})
+    responder = Responder(table, NameserverSettings())
+    for apex in apexes:
+        # Opened before the measuring: they are another account.
+        table.open(apex)
+    questions = [m.make_query(from_text(f"r{i}.z{i % zones}."), rr.A, id=1, cd=odd, edns=odd) for i in range(20_000)]
     tracemalloc.start()
     try:
-        for i in range(30_000):
-            responder.udp(m.make_query(from_text(f"r{i}.example."), rr.A, id=1))
+        for question in questions:
+            responder.udp(question)
         taken = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
-    assert responder.cache.size > 4 << 20
-    assert taken < 1.1 * responder.cache.size
+    assert 0.5 * responder.cache.size < taken < 1.05 * responder.cache.size
+
+
+def test_what_a_generation_forgets_is_found_in_the_one_before(tmp_path: Path) -> None:
+    zones = dict(
+        [
+            packed_zone(tmp_path / "z", "example", "www A 192.0.2.1\nout CNAME www.test."),
+            packed_zone(tmp_path / "z", "test", "www A 192.0.2.2"),
+        ]
+    )
+    responder = Responder(ZoneTable(zones), NameserverSettings(answer_cache_mb=1))
+    kept = [m.make_query(from_text(name), rr.A, id=1) for name in ("www.example.", "out.example.")]
+    before = [responder.udp(packet) for packet in kept]
+    i = 0
+    while kept[0][2:] in responder.cache.exact:
+        responder.udp(m.make_query(from_text(f"r{i}.example."), rr.A, id=1))
+        i += 1
+    assert [responder.udp(packet) for packet in kept] == before
+    assert all(packet[2:] in responder.cache.exact for packet in kept)
+    # Young again, they still end with the zones they were made from.
+    responder.put_zone(*packed_zone(tmp_path / "new", "test", "www A 192.0.2.3"))
+    assert kept[0][2:] in responder.cache.exact
+    assert kept[1][2:] not in responder.cache.exact
+    responder.put_zone(*packed_zone(tmp_path / "new", "example", ""))
+    assert kept[0][2:] not in responder.cache.exact
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)

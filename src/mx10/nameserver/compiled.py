@@ -1,16 +1,15 @@
 """Compiled answers: an answer as bytes, kept by the bytes of its question.
 
-Two tables. ``Compiled`` is everything an answer is apart from the packet that asked: made once for a (folded) question,
-and good for every client, whatever case it wrote, payload it takes or option it sends. ``AnswerCache.exact`` goes
-further: a whole request, all but its id, to the whole response, all but its id; it is what the hot loop looks up. Only
-requests without oddities enter it, so that mixed case (0x20) and cookies cannot fill it with copies.
+Two tables. ``exact`` leads from a whole request, all but its id, to the whole response, all but its id; it is what the
+hot loop looks up. Only requests without oddities enter it. For the others (mixed case, cookies) there is ``Compiled``:
+all of an answer apart from the packet that asked, made once for a folded question and good for every client.
 
 Both are bounded together, by generations: when the young one is full it becomes the old one, and what is asked for
 again moves back. Whoever asks for random names can push out only what nobody asked for in the meantime.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from sys import getsizeof
 from typing import Final, NamedTuple
 
@@ -18,10 +17,14 @@ from mx10.dns.message import write_record
 from mx10.dns.rrtypes import IN, Rcode
 from mx10.nameserver.answers import Entry, Reply
 
-_ENTRY_OVERHEAD: Final = 160
-"""Octets an entry takes beyond its key and value: its slots in the dictionary (at most 2/3 full) and its place in the
-list of its zone.
+_ENTRY_OVERHEAD: Final = 120
+"""Octets an entry takes beyond its key and value: its slot in the dictionary (which is at least a third full) and in
+the list of its zone.
 """
+_LIST_OVERHEAD: Final = 240
+"""Octets the list of a zone takes, with its slot in the dictionary of lists."""
+_COMPILED_OVERHEAD: Final = 500
+"""Octets a ``Compiled`` takes beyond its tail."""
 _FREED_AT_ONCE: Final = 4
 """Entries freed with each new one. To free a whole generation at once would hold up every question meanwhile."""
 
@@ -86,24 +89,29 @@ def _write(wire: bytearray, entries: Iterable[Entry], offsets: dict[bytes, int])
 class _Generation:
     """Entries of about the same age, and which of them were made from which zone."""
 
-    __slots__ = ("by_apex", "compiled", "exact", "size")
+    __slots__ = ("by_apex", "compiled", "exact", "size", "woven")
 
     def __init__(self) -> None:
         self.exact: dict[bytes, bytes] = {}
         self.compiled: dict[bytes, Compiled] = {}
         self.by_apex: defaultdict[bytes, list[bytes]] = defaultdict(list)
+        self.woven: set[bytes] = set()
+        """Requests whose response was made from several zones."""
         self.size = 0
 
     def drop(self, apex: bytes) -> None:
         for key in self.by_apex.pop(apex, ()):
             self.exact.pop(key, None)
             self.compiled.pop(key, None)
+            self.woven.discard(key)
 
     def shrink(self) -> None:
         """Free a few entries, for a generation that is not looked at any more."""
         for table in (self.exact, self.compiled, self.by_apex):
             for _ in range(min(_FREED_AT_ONCE, len(table))):
                 table.popitem()
+        for _ in range(min(_FREED_AT_ONCE, len(self.woven))):
+            self.woven.pop()
 
 
 class AnswerCache:
@@ -146,13 +154,20 @@ class AnswerCache:
 
     def keep_compiled(self, key: bytes, compiled: Compiled) -> None:
         """Remember a compiled answer."""
-        self._account(key, getsizeof(compiled.tail) + 400, compiled.apexes)
+        self._account(key, getsizeof(compiled.tail) + _COMPILED_OVERHEAD, compiled.apexes)
         self._young.compiled[key] = compiled
 
-    def keep_exact(self, request: bytes, response: bytes, apexes: Iterable[bytes]) -> None:
+    def older(self, request: bytes) -> bytes | None:
+        """The response to a request (both without id) that the old generation remembers, if it was made from the one
+        zone that the name is in; ``keep_exact`` makes it young again."""
+        return None if request in self._old.woven else self._old.exact.get(request)
+
+    def keep_exact(self, request: bytes, response: bytes, apexes: Collection[bytes]) -> None:
         """Remember the whole response to a request; both without their id."""
         self._account(request, getsizeof(response), apexes)
         self._young.exact[request] = response
+        if len(apexes) > 1:
+            self._young.woven.add(request)
 
     def _account(self, key: bytes, octets: int, apexes: Iterable[bytes]) -> None:
         octets += getsizeof(key) + _ENTRY_OVERHEAD
@@ -160,9 +175,13 @@ class AnswerCache:
             self._dying, self._old, self._young = self._old, self._young, _Generation()
             self.exact = self._young.exact
         self._dying.shrink()
-        self._young.size += octets
+        by_apex = self._young.by_apex
         for apex in apexes:
-            self._young.by_apex[apex].append(key)
+            keys = by_apex[apex]
+            if not keys:
+                octets += _LIST_OVERHEAD
+            keys.append(key)
+        self._young.size += octets
 
     def drop(self, apex: bytes) -> None:
         """Forget every answer made from a zone, and no other."""

@@ -101,20 +101,41 @@ class Responder:
             return self._refuse_query(query, rcode)
         if query.klass != rr.IN:
             return self._answer_chaos(query, udp)
-        key = query.question.lower() + (b"\1" if query.do else b"\0") + (b"u" if udp and query.type == rr.ANY else b"")
+        # Only the plainest form of a question earns a whole response of its own: there are few such forms of each.
+        plain = udp and not query.options and not query.flags & ~(RD | AD | CD) and query.question[:-4] == query.name
+        if plain and (older := self._older(packet[2:], query)) is not None:
+            return packet[:2] + older
+        compiled = self._compiled(query, udp, keep=not plain)
+        if compiled is None:
+            return self._refuse_query(query, rr.Rcode.REFUSED)
+        response = self._write(query, compiled, udp)
+        if plain:
+            self.cache.keep_exact(packet[2:], response[2:], compiled.apexes)
+        return response
+
+    def _older(self, request: bytes, query: Query) -> bytes | None:
+        """The response that is remembered from a while ago, remembered anew."""
+        older = self.cache.older(request)
+        # A DS set is the one thing that does not come from the zone its name is in.
+        apex = self.table.apex_of(query.name) if older is not None and query.type != rr.DS else None
+        if older is None or apex is None:
+            return None
+        self.cache.keep_exact(request, older, (apex,))
+        return older
+
+    def _compiled(self, query: Query, udp: bool, keep: bool) -> Compiled | None:
+        """The compiled answer, made now if need be; None for a name in no zone of ours."""
+        question = query.question.lower()
+        key = question + (b"\1" if query.do else b"\0") + (b"u" if udp and query.type == rr.ANY else b"")
         compiled = self.cache.compiled(key)
         if compiled is None:
             reply = answer(self.table, query.name, query.type, dnssec=query.do, whole_any=not udp)
             if reply is None:
-                return self._refuse_query(query, rr.Rcode.REFUSED)
-            compiled = compile_reply(reply, query.question.lower())
-            self.cache.keep_compiled(key, compiled)
-        response = self._write(query, compiled, udp)
-        # Only the plainest form of a question earns a whole response of its own: there is one such form, or few, for
-        # each.
-        if udp and not query.options and not query.flags & ~(RD | AD | CD) and query.question[:-4] == query.name:
-            self.cache.keep_exact(packet[2:], response[2:], compiled.apexes)
-        return response
+                return None
+            compiled = compile_reply(reply, question)
+            if keep:
+                self.cache.keep_compiled(key, compiled)
+        return compiled
 
     def _write(self, query: Query, compiled: Compiled, udp: bool) -> bytes:
         opt = self._opt_for(query)
