@@ -130,7 +130,7 @@ def _ascii_for(text: str, quoted: bool) -> str:
     """The mend for a text that is not ASCII: the same in ASCII, where that is known."""
     if quoted:
         octets = text.encode("utf-8", "surrogateescape")
-        written = "".join(chr(octet) if octet < 128 else f"\\{octet:03d}" for octet in octets)
+        written = "".join(chr(octet) if 32 <= octet < 127 else f"\\{octet:03d}" for octet in octets)
         return f'write "{written}"' if len(written) <= 200 else ""
     from mx10 import names
 
