@@ -136,7 +136,9 @@ def display(name: bytes) -> str:
     import idna
 
     shown = []
-    for label in text.split("."):
+    # By the labels on the wire: a dot within one of them is no end of it.
+    for octets in wirename.labels(name):
+        label = wirename.to_text(wirename.from_labels((octets,)), final_dot=False)
         try:
             unicode = idna.ulabel(label) if label.lower().startswith("xn--") else label
             shown.append(unicode if unicode == label or idna.alabel(unicode).decode() == label.lower() else label)

@@ -8,10 +8,13 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from mx10.cli import GLOBAL_OPTIONS, UsageError
 from mx10.config.errors import nearest
+
+_HIDDEN: Final = "\0"
+"""Stands before an argument that begins with a dash and is no option; no argument of a process can hold it."""
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
@@ -32,6 +35,21 @@ def _columns() -> int:
         return 100
 
 
+def _hide_dashes(argv: Sequence[str]) -> list[str]:
+    """Arguments without ``--``, what stands behind it marked as no option: argparse forgets it where options and other
+    arguments are mixed."""
+    if "--" not in argv:
+        return list(argv)
+    end = argv.index("--")
+    return [*argv[:end], *(_HIDDEN + word if word.startswith("-") else word for word in argv[end + 1 :])]
+
+
+def _show_dashes(value: object) -> object:
+    if isinstance(value, list):
+        return [_show_dashes(one) for one in value]
+    return value.removeprefix(_HIDDEN) if isinstance(value, str) else value
+
+
 class Parser(argparse.ArgumentParser):
     """A verb's arguments. Options may stand between the other arguments, and are never guessed from their beginning."""
 
@@ -49,13 +67,15 @@ class Parser(argparse.ArgumentParser):
         if any(action.nargs in (argparse.PARSER, argparse.REMAINDER) for action in self._actions):
             args, rest = self.parse_known_args(argv)
         else:
-            args, rest = self.parse_known_intermixed_args(argv)
+            args, rest = self.parse_known_intermixed_args(_hide_dashes(argv))
+            for name, value in vars(args).items():
+                setattr(args, name, _show_dashes(value))
         for word in rest:
             if word.startswith("-") and word != "-":
                 meant = nearest(word.partition("=")[0], self._options())
                 self.error(f"no such option: {word}" + (f"; did you mean {meant}?" if meant else ""))
         if rest:
-            self.error(f"too many arguments: {' '.join(rest)}")
+            self.error(f"too many arguments: {' '.join(word.removeprefix(_HIDDEN) for word in rest)}")
         return args
 
     def error(self, message: str) -> NoReturn:

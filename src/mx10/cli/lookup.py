@@ -192,9 +192,11 @@ async def _forwarder(args: argparse.Namespace, named: list["Named"], context: Co
         return Forwarder(settings, via=via, dnssec=args.dnssec)
     transport = Transport(args.way or "udp")
     servers: list[Server] = []
+    # The lab's nameservers have their port in common.
+    port = context.config.lab.port if context.lab else settings.port
     async with Forwarder(settings) as usual:
         for one in named:
-            servers += await find(one, transport, usual)
+            servers += await find(one, transport, usual, port)
     return Forwarder(settings, servers=servers, via=via, dnssec=args.dnssec)
 
 

@@ -1,7 +1,6 @@
 """A look-up as people read it: what was found, how long it holds and who said so; exchangers in a table."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Final
 
 from mx10.cli.text import Style, plain, table
@@ -63,7 +62,7 @@ def _headline(found: Lookup, style: Style) -> str:
     name = style.paint(_title(found), "bold")
     if answer.status is Status.FAILURE:
         return f"{name}: {style.paint(f'no answer about {found.type}', 'red')}: {plain(answer.reason)}"
-    how = [] if not answer.ttl else [f"for {duration(answer.ttl)}"]
+    how = [] if not answer.ttl else [f"TTL {duration(answer.ttl)}"]
     if answer.server:
         how.append(f"from {answer.server} in {answer.elapsed * 1000:.0f} ms")
     source = style.paint(f" ({', '.join(how)})", "dim") if how else ""
@@ -125,6 +124,8 @@ def _data(record: Record) -> str:
 
 
 def _dnssec(found: Lookup, style: Style) -> Iterator[str]:
+    from datetime import UTC, datetime
+
     answer = found.answer
     if answer.authenticated:
         yield style.paint("authenticated: the server has checked it (AD)", "green")

@@ -67,6 +67,8 @@ class Forwarder:
         self._exchangers = [Exchanger(via(server) if via else server) for server in servers]
         self._asking = Asking(rd=recurse, ad=True, do=dnssec, payload=settings.edns_payload)
         self._cache: Expiring[tuple[bytes, int], Answer] = Expiring(settings.cache_entries, clock)
+        # Many names at once ask for the same exchangers: each question goes out once.
+        self._under_way: dict[tuple[bytes, int], asyncio.Future[Answer]] = {}
         self._clock = clock
 
     @property
@@ -87,8 +89,19 @@ class Forwarder:
         remembered = self._cache.get_with_rest((name, rrtype))
         if remembered is not None:
             return _aged(*remembered)
+        asking = self._under_way.get((name, rrtype))
+        if asking is None or asking.done():
+            asking = asyncio.ensure_future(self._look_up_and_keep(name, rrtype))
+            self._under_way[name, rrtype] = asking
+        # Whoever gives up waiting leaves the question to the others who wait for it.
+        return await asyncio.shield(asking)
+
+    async def _look_up_and_keep(self, name: bytes, rrtype: int) -> Answer:
         started = self._clock()
-        answer = await self._look_up(name, rrtype)
+        try:
+            answer = await self._look_up(name, rrtype)
+        finally:
+            del self._under_way[name, rrtype]
         answer = replace(answer, elapsed=self._clock() - started)
         if answer.status is not Status.FAILURE:
             self._cache.put((name, rrtype), answer, answer.ttl)
@@ -155,7 +168,11 @@ class Forwarder:
         return self._trust or near or (server.transport in (Transport.TLS, Transport.HTTPS) and server.verify)
 
     async def close(self) -> None:
-        """Close connections that were kept open."""
+        """End the questions under way, and close connections that were kept open."""
+        asking = list(self._under_way.values())
+        for one in asking:
+            one.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
         await asyncio.gather(*(exchanger.close() for exchanger in self._exchangers))
 
     async def __aenter__(self) -> "Forwarder":

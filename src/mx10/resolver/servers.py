@@ -62,13 +62,18 @@ def _split(text: str) -> tuple[str, int | None]:
     return host, int(number)
 
 
-async def find(named: Named, transport: Transport, resolver: Resolver) -> list[Server]:
+async def find(named: Named, transport: Transport, resolver: Resolver, plain_port: int = 53) -> list[Server]:
     """The servers meant: one for each address, its certificate to be that of the name that was given.
+
+    Args:
+        resolver: looks the name up.
+        plain_port: over UDP and TCP, where no port was written.
 
     Raises:
         ServerNotFoundError: the name has no address, or nobody can say.
     """
-    port = named.port or DEFAULT_PORTS[transport]
+    usual = plain_port if transport in (Transport.UDP, Transport.TCP) else DEFAULT_PORTS[transport]
+    port = named.port or usual
     if named.name is None:
         return [Server(named.address or "", port, transport)]
     hostname = ascii_text(named.name)

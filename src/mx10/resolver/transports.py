@@ -7,9 +7,9 @@ elsewhere.
 """
 
 import asyncio
+import os
 import secrets
 import socket
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
@@ -221,7 +221,7 @@ class Exchanger:
                     if len(body) > _SIZE:
                         raise TransportError(f"{server}: the answer is longer than a DNS message can be")
         except httpx.HTTPError as error:
-            raise TransportError(f"{server}: {error or type(error).__name__}") from error
+            raise TransportError(f"{server}: {_reason(error)}") from error
         message = _believable(bytes(body), question, 0)
         if message is None:
             raise TransportError(f"{server}: the answer is not to the question asked")
@@ -397,7 +397,16 @@ def tls_context(server: Server) -> "ssl.SSLContext":
 
 def _reason(error: BaseException) -> str:
     """What went wrong, in words, without Python's own decoration."""
-    verify: Callable[[], str] | str = getattr(error, "verify_message", "")
+    # Libraries wrap the error that tells what happened: it is the one deepest within.
+    within: BaseException | None = error
+    while within is not None:
+        error = within if isinstance(within, OSError) else error
+        within = within.__cause__ or within.__context__
+    verify: str = getattr(error, "verify_message", "")
     if verify:
         return f"its certificate cannot be believed: {verify}"
+    number = getattr(error, "errno", None)
+    # Those of OpenSSL and of the resolver are numbers of their own.
+    if isinstance(error, ConnectionError | TimeoutError) or type(error) is OSError:
+        return os.strerror(number) if number and number > 0 else str(error) or type(error).__name__
     return str(getattr(error, "strerror", None) or error or type(error).__name__)
