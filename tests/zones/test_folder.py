@@ -1,5 +1,6 @@
 """A folder of zones: which files count, what a reload changes, and what stays when a file is bad."""
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -271,10 +272,25 @@ class TestOddFiles:
         (tmp_path / "x.zone").symlink_to("x.zone")
         self.check(tmp_path, "outside-folder")
 
-    @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-    def test_a_file_that_may_not_be_read(self, tmp_path: Path) -> None:
-        (tmp_path / "x.zone").touch(0o000)
+    @pytest.mark.parametrize("reason", [errno.EACCES, errno.EIO, errno.EMFILE])
+    def test_a_file_that_the_system_does_not_open(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: int
+    ) -> None:
+        """Put on by hand, since root may read everything and disks seldom fail."""
+        (tmp_path / "x.zone").write_text(HEAD)
+        really_open = os.open
+
+        def refuse(path: str, *rest: int) -> int:
+            if str(path).endswith("x.zone"):
+                raise OSError(reason, os.strerror(reason))
+            return really_open(path, *rest)
+
+        monkeypatch.setattr(os, "open", refuse)
         self.check(tmp_path, "unreadable")
+
+    def test_a_byte_order_mark_is_passed_over(self, tmp_path: Path) -> None:
+        (tmp_path / "x.example.zone").write_text("\ufeff" + HEAD + "; ä\n")
+        assert ZoneFolder(tmp_path, ZoneSettings()).load() == []
 
     def test_a_gigabyte(self, tmp_path: Path) -> None:
         with (tmp_path / "x.zone").open("wb") as file:

@@ -20,7 +20,7 @@ from tests.zones.reading import HEAD, ORIGIN, load
 # Without hypothesis' search for an explanation: on Python 3.11 it traces every line, and takes minutes where a failure
 # is.
 quickly = settings(
-    max_examples=60,
+    max_examples=30,
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
     suppress_health_check=[HealthCheck.too_slow],

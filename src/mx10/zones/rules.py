@@ -293,10 +293,10 @@ def not_a_hostname(view: View, kind: Kind) -> Iterable[Finding]:
 @lru_cache(maxsize=4096)
 def _is_hostname(name: bytes) -> bool:
     """Whether a folded name is one a host may have. Remembered, since the same few hosts serve zone after zone."""
-    return all(
-        label.replace(b"-", b"").isalnum() and not label.startswith(b"-") and not label.endswith(b"-")
-        for label in labels(name)
-    )
+    for label in labels(name):
+        if not label.replace(b"-", b"").isalnum() or label.startswith(b"-") or label.endswith(b"-"):
+            return False
+    return True
 
 
 # ---------------------------------------------------------------- delegations
