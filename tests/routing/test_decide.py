@@ -409,3 +409,22 @@ def test_a_route_is_immutable_and_can_be_compared() -> None:
     assert routed(TWO_AND_A_BACKUP) == routed(TWO_AND_A_BACKUP)
     with pytest.raises(AttributeError):
         routed(TWO_AND_A_BACKUP).groups = ()  # type: ignore[misc]  # that is the point
+
+
+def test_what_was_not_looked_at_is_not_called_impossible() -> None:
+    world = "\n".join(f"example.org MX {at} mx{at}.example.org." for at in range(5)) + "\nmx4.example.org A 192.0.2.4"
+    assert refused(routed(world, settings=replace(SETTINGS, exchanger_limit=4))) == (TEMPORARY, 451, "4.4.3")
+    assert routed(world, settings=replace(SETTINGS, exchanger_limit=5)).result is ROUTABLE
+
+
+def test_reserved_addresses_do_not_crowd_out_public_ones() -> None:
+    lines = [f"mx.example.org A 10.0.0.{at}" for at in range(100)]
+    route = routed("\n".join(["example.org MX 0 mx.example.org.", *lines, "mx.example.org A 192.0.2.1"]))
+    assert attempts(route) == ["192.0.2.1"]
+
+
+def test_a_supposed_host_that_cannot_be_looked_up_is_said() -> None:
+    world = TWO_AND_A_BACKUP + "relay.example.net ! SERVFAIL"
+    route = routed(world, this_host=("relay.example.net",))
+    assert codes(route) == ["host-unknown", "this-host-not-an-exchanger"]
+    assert codes(routed(world, down=("relay.example.net",))) == ["host-unknown", "down-not-an-exchanger"]

@@ -48,6 +48,7 @@ _KINDS: Final[dict[str, tuple[Severity, str]]] = {
     "this-host": ("info", "RFC 5321 section 5.1"),
     "not-better-than-this-host": ("info", "RFC 5321 section 5.1"),
     # About the question
+    "host-unknown": ("warning", ""),
     "this-host-not-an-exchanger": ("info", ""),
     "down": ("info", ""),
     "down-in-part": ("info", ""),
