@@ -264,6 +264,7 @@ class TestGenerate:
             ("9-12/3 a$ 60 IN A 192.0.2.$", ["a12.example.com. 60 A 192.0.2.12", "a9.example.com. 60 A 192.0.2.9"]),
             ("1-1 a${2,3} A 192.0.2.${-1}", ["a003.example.com. 3600 A 192.0.2.0"]),
             ("10-10 a${5,4,x}.${0,0,X}.${0,3,o} A 192.0.2.1", ["a000f.a.012.example.com. 3600 A 192.0.2.1"]),
+            ("1-1 a${5}.$ A 192.0.2.$", ["a6.1.example.com. 3600 A 192.0.2.1"]),  # BIND 9.18 makes it a6.6
             ("300-300 ${0,5,n} PTR x$$", ["c.2.1.example.com. 3600 PTR x\\$.example.com."]),
             ("300-300 ${0,0,N}.e PTR x\\$", ["c.2.1.e.example.com. 3600 PTR x\\$.example.com."]),
             ('1-1 a MX "1$ m$"', ["a.example.com. 3600 MX 11 m1.example.com."]),
