@@ -128,6 +128,14 @@ def test_draw(capsys: Capture) -> None:
     assert drawn == {("mx1.example.org", "mx2.example.org"), ("mx2.example.org", "mx1.example.org")}
 
 
+def test_questions(capsys: Capture, server: str) -> None:
+    assert main(["route", "example.org", "slow.example.org", "--questions"]) == 3
+    out = capsys.readouterr().out
+    assert f"├─ example.org MX: ok, from {server}, " in out
+    assert "backup.example.net AAAA: nodata" in out
+    assert "slow.example.org MX: SERVFAIL" in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -67,6 +67,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="SEED",
         help="put equal exchangers in an order drawn with this number, as each sender draws one; else sorted by name",
     )
+    parser.add_argument(
+        "--questions", action="store_true", help="list the questions asked too, with what was said and by whom"
+    )
     parser.epilog = EPILOG
 
 
@@ -120,7 +123,10 @@ async def _run(args: argparse.Namespace, context: Context) -> int:
         else:
             from mx10.cli.route_tree import route_tree
 
-            print(("" if first else "\n") + route_tree(result.route, result.all_down, context.style))
+            print(
+                ("" if first else "\n")
+                + route_tree(result.route, result.all_down, context.style, questions=args.questions)
+            )
             first = False
         # Whoever reads through a pipe gets each line when it is known.
         sys.stdout.flush()

@@ -4,7 +4,9 @@ from typing import TYPE_CHECKING, Final
 
 from mx10.cli.text import Branch, Style, pad, plain, tree, width
 from mx10.dns import wirename
+from mx10.dns.rrtypes import type_to_text
 from mx10.names import display
+from mx10.resolver.answer import Answer
 from mx10.routing.notes import Note
 from mx10.routing.values import Exchanger, ExchangerStatus, Group, Kind, Result, Route
 
@@ -25,8 +27,13 @@ _SAID: Final = frozenset({"down", "no-address", "no-such-name", "not-better-than
 """Notes that only repeat the words above."""
 
 
-def route_tree(route: Route, all_down: "AllDown | None", style: Style) -> str:
-    """Some lines of text, none at the end."""
+def route_tree(route: Route, all_down: "AllDown | None", style: Style, *, questions: bool = False) -> str:
+    """A tree of some lines, no line feed at the end.
+
+    Args:
+        all_down: what stops all mail, where that was asked for.
+        questions: list the questions asked, and who answered.
+    """
     root = Branch(_title(route, style))
     for note in route.notes:
         root.add(_note(note, style))
@@ -44,6 +51,10 @@ def route_tree(route: Route, all_down: "AllDown | None", style: Style) -> str:
         root.add(style.paint(f"if all fail: {route.if_all_fail.reason} ({route.if_all_fail.code})", "dim"))
     if all_down is not None:
         _add_all_down(root, all_down, style)
+    if questions:
+        branch = root.add(style.paint("questions asked", "bold"))
+        for answer in route.evidence:
+            branch.add(_question(answer))
     return tree(root)
 
 
@@ -111,6 +122,19 @@ def _note(note: Note, style: Style) -> str:
     if note.severity == "warning":
         text = style.paint("warning: ", "yellow") + text
     return text + (style.paint(f"  [{note.source}]", "dim") if note.source else "")
+
+
+def _question(answer: Answer) -> str:
+    """One question: what was said, by whom, and for how long it holds."""
+    parts = [f"{plain(display(answer.name))} {type_to_text(answer.rrtype)}: {answer.reason or answer.status}"]
+    if answer.server is not None and answer.server not in answer.reason:
+        parts.append(f"from {answer.server}")
+    parts.append(f"{answer.elapsed * 1000:.0f} ms" if answer.elapsed else "remembered")
+    if answer.ttl:
+        parts.append(f"holds {answer.ttl} s")
+    if answer.authenticated:
+        parts.append("secure (DNSSEC)")
+    return ", ".join(parts)
 
 
 def percent(share: float) -> str:
