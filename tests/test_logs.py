@@ -18,7 +18,7 @@ class Terminal(io.StringIO):
 @pytest.fixture(autouse=True)
 def _as_before() -> Iterator[None]:
     yield
-    structlog.reset_defaults()
+    configure()
 
 
 def test_json_where_no_terminal_is() -> None:
@@ -78,3 +78,15 @@ def test_exceptions_are_told(format_: str) -> None:
     except ValueError:
         get_logger("nameserver").exception("worker failed")
     assert "ValueError: this one" in out.getvalue()
+
+
+def test_standard_error_as_it_is_when_something_is_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    configure()
+    get_logger("lab").info("here")
+    assert json.loads(capsys.readouterr().err)["event"] == "here"
+
+
+def test_the_log_of_a_program_that_embeds_us_is_left_alone() -> None:
+    configure(stream=io.StringIO())
+    get_logger("lab").info("here")
+    assert not structlog.is_configured()

@@ -5,38 +5,47 @@ the same call reads well and can be searched. Only services log; a command that 
 """
 
 import json
-import logging
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
 import structlog
 
-_LEVELS: Final = {
-    "debug": logging.DEBUG,
-    "info": logging.INFO,
-    "warning": logging.WARNING,
-    "error": logging.ERROR,
-}
+_WEIGHTS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 _COLOURS: Final = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critical": "31"}
 
 Event = MutableMapping[str, Any]
 
 
-def get_logger(part: str) -> Any:
-    """A logger for one part of mx10, with ``debug``, ``info``, ``warning``, ``error`` and ``exception(event,
-    **values)``.
+@dataclass(slots=True)
+class _Output:
+    """Where the process's log goes, and how. Held here and not in structlog, whose own belongs to who embeds us.
 
-    It may be made before ``configure`` is called, and then follows it.
-
-    Args:
-        part: ``nameserver``, ``lab``: it stands in every line.
+    ``stream`` is None for standard error as it is when something is logged: it may be another by then.
     """
-    return structlog.get_logger(part=part)
+
+    level: str = "info"
+    format: str = "auto"
+    stream: TextIO | None = None
+
+    def file(self) -> TextIO:
+        return self.stream if self.stream is not None else sys.stderr
+
+    def msg(self, text: str) -> None:
+        """Write one event; structlog calls this by the name of its level."""
+        file = self.file()
+        file.write(text + "\n")
+        file.flush()
+
+    debug = info = warning = error = critical = msg
 
 
-def configure(level: str = "info", format: str = "auto", stream: TextIO | None = None) -> None:  # noqa: A002  # the setting's name
+_OUTPUT: Final = _Output()
+
+
+def configure(level: str = "info", format: str = "auto", stream: TextIO | None = None) -> None:  # noqa: A002  # its name
     """Say what is logged, and how; a service calls it once, as it starts.
 
     Args:
@@ -44,20 +53,36 @@ def configure(level: str = "info", format: str = "auto", stream: TextIO | None =
         format: ``human``, ``json``, or ``auto``: human on a terminal, JSON otherwise.
         stream: standard error by default.
     """
-    out = stream if stream is not None else sys.stderr
-    readable = format == "human" or (format == "auto" and out.isatty())
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            _add_time,
-            structlog.processors.format_exc_info,
-            _Human(colour=out.isatty()) if readable else _json_line,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-        logger_factory=structlog.WriteLoggerFactory(out),
-        cache_logger_on_first_use=False,
+    _OUTPUT.level, _OUTPUT.format, _OUTPUT.stream = level, format, stream
+
+
+def get_logger(part: str) -> Any:
+    """A logger for one part of mx10: ``debug``, ``info``, ``warning``, ``error`` and ``exception(event, **values)``.
+
+    It may be made before ``configure`` is called, and follows it.
+
+    Args:
+        part: ``nameserver``, ``lab``: it stands in every line.
+    """
+    return structlog.wrap_logger(
+        _OUTPUT,
+        processors=[_drop_light, _add_time, structlog.processors.format_exc_info, _render],
+        wrapper_class=structlog.make_filtering_bound_logger(0),
+        part=part,
     )
+
+
+def _drop_light(_logger: object, method: str, event: Event) -> Event:
+    if _WEIGHTS[method] < _WEIGHTS[_OUTPUT.level]:
+        raise structlog.DropEvent
+    event["level"] = method
+    return event
+
+
+def _render(logger: object, method: str, event: Event) -> str:
+    terminal = _OUTPUT.file().isatty()
+    readable = _OUTPUT.format == "human" or (_OUTPUT.format == "auto" and terminal)
+    return _human_line(event, colour=terminal) if readable else _json_line(event)
 
 
 def _add_time(_logger: object, _method: str, event: Event) -> Event:
@@ -65,30 +90,27 @@ def _add_time(_logger: object, _method: str, event: Event) -> Event:
     return event
 
 
-def _json_line(_logger: object, _method: str, event: Event) -> str:
+def _json_line(event: Event) -> str:
     """``{"time": …, "level": …, "part": …, "event": …, …}``, in ASCII: a log may pass through anything."""
     first = {key: event.pop(key) for key in ("time", "level", "part", "event") if key in event}
     return json.dumps({**first, **event}, default=str)
 
 
-class _Human:
+def _human_line(event: Event, *, colour: bool) -> str:
     """``12:30:01 warning nameserver  worker died  worker=1 pid=4711``."""
 
-    def __init__(self, *, colour: bool) -> None:
-        self._colour = colour
+    def paint(text: str, code: str) -> str:
+        return f"\x1b[{code}m{text}\x1b[0m" if colour else text
 
-    def __call__(self, _logger: object, _method: str, event: Event) -> str:
-        exception = event.pop("exception", "")
-        time, level = str(event.pop("time"))[11:19], str(event.pop("level"))
-        head = f"{time} {self._paint(f'{level:<7}', _COLOURS.get(level, '0'))} {event.pop('part', 'mx10')}"
-        line = f"{head}  {_printable(str(event.pop('event', '')))}{_values(event, self._paint)}"
-        return f"{line}\n{exception}" if exception else line
-
-    def _paint(self, text: str, code: str) -> str:
-        return f"\x1b[{code}m{text}\x1b[0m" if self._colour else text
+    # Indented, so that no line of it looks like an event.
+    exception = "".join(f"\n    {_printable(text)}" for text in event.pop("exception", "").splitlines())
+    time, level = str(event.pop("time"))[11:19], str(event.pop("level"))
+    head = f"{time} {paint(f'{level:<7}', _COLOURS[level])} {event.pop('part', 'mx10')}"
+    line = f"{head}  {_printable(str(event.pop('event', '')))}{_values(event, paint)}"
+    return line + exception
 
 
-def _values(event: Mapping[str, Any], paint: Any) -> str:
+def _values(event: Mapping[str, Any], paint: Callable[[str, str], str]) -> str:
     pairs = [f"{paint(key + '=', '2')}{_quoted(str(value))}" for key, value in event.items()]
     return "  " + " ".join(pairs) if pairs else ""
 
