@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from mx10.dns import wirename
+from mx10.names import ascii_text
 from mx10.resolver.answer import Answer
 from mx10.routing import addresses
 from mx10.routing.notes import Note
@@ -94,6 +95,11 @@ class Exchanger:
     provider: str | None = None
     aliases: tuple[bytes, ...] = ()
     notes: tuple[Note, ...] = ()
+
+    @property
+    def host(self) -> str:
+        """The name as text, with A-labels."""
+        return ascii_text(self.name)
 
     @property
     def usable(self) -> tuple[Address, ...]:

@@ -64,8 +64,13 @@ class Changes:
 
 
 def is_zone_file_name(name: str) -> bool:
-    """Whether a file of that name should hold a zone."""
-    return not (name.startswith(".") or name.endswith(SKIPPED_ENDINGS) or name.upper().startswith("README"))
+    """Whether a file of that name should hold a zone.
+
+    A name without any dot, such as ``sedh4k72a`` or ``4913``, is what editors and scripts write for a moment.
+    """
+    return "." in name and not (
+        name.startswith(".") or name.endswith(SKIPPED_ENDINGS) or name.upper().startswith("README")
+    )
 
 
 def _is_zone_file(entry: os.DirEntry[str]) -> bool:
