@@ -33,10 +33,9 @@ test:
 
 lint:
 	@tools/environment dev
-	$(VENV)/ruff check --quiet
-	$(VENV)/ruff format --quiet --check
-	$(VENV)/mypy
-	$(VENV)/lint-imports --no-logo
+	@failed=; for each in 'ruff check --quiet' 'ruff format --quiet --check' mypy 'lint-imports --no-logo'; do \
+		echo "mx10: $$each" >&2; $(VENV)/$$each || failed="$$failed [$$each]"; \
+	done; test -z "$$failed" || { echo "mx10: failed:$$failed" >&2; exit 1; }
 
 bench:
 	@tools/environment dev
