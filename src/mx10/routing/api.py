@@ -1,6 +1,7 @@
 """Routing for programs: ``await route("user@example.org")``, or ``route_sync`` where nothing is asynchronous."""
 
 from collections.abc import Iterable
+from contextlib import AsyncExitStack
 
 from mx10.config.settings import ResolverSettings, RoutingSettings
 from mx10.resolver.answer import Resolver
@@ -38,12 +39,13 @@ async def route(
     settings = settings or RoutingSettings()
     me, broken = hosts_from_text(this_host), hosts_from_text(down)
     wanted = destination_from_text(destination)
-    if resolver is None:
-        from mx10.resolver import Forwarder
+    async with AsyncExitStack() as opened:
+        if resolver is None:
+            from mx10.resolver import Forwarder
 
-        resolver = Forwarder(ResolverSettings())
-    questions = Questions(resolver, settings.questions_at_once)
-    findings = await gather(wanted, questions, settings, me.names | broken.names)
+            resolver = await opened.enter_async_context(Forwarder(ResolverSettings()))
+        questions = Questions(resolver, settings.questions_at_once)
+        findings = await gather(wanted, questions, settings, me.names | broken.names)
     return decide(findings, settings=settings, this_host=me, down=broken, chance=chance)
 
 
