@@ -6,6 +6,7 @@ two processes, the second with all addresses on one command line. The domain has
 loopback, so the time is the programs' own. Both take turns in pairs, the order changing.
 """
 
+import resource
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -81,17 +82,19 @@ def measure(here: Path, server: Server, rounds: int, as_json: bool) -> None:
         if name != "python -c pass" and not all(f"{host}.{DOMAIN}" in said for host in EXCHANGERS):
             raise PeerError(f"{name} does not name every exchanger:\n{said}")
     times: dict[str, list[float]] = {name: [] for name in ways}
+    costs: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(rounds):
         for name in common.turns(list(ways), number):
-            began = time.perf_counter()
+            began, before = time.perf_counter(), processor_time()
             ways[name]()
             times[name].append(1e3 * (time.perf_counter() - began))
+            costs[name].append(1e3 * (processor_time() - before))
         say(f"round {number + 1}/{rounds} " + ", ".join(f"{name} {every[-1]:.0f} ms" for name, every in times.items()))
     ours = times["mx10 route"]
     rows = []
     for name, every in times.items():
         ratio = "" if every is ours else paired(ours, every).text()
-        rows.append([name, Spread.of(every).text(1), ratio])
+        rows.append([name, Spread.of(every).text(1), ratio, Spread.of(costs[name]).text(1)])
     how = f"{len(EXCHANGERS)} exchangers, {1 + len(addresses)} questions, {rounds} pairs; median (lowest-highest)"
     peers = {name: every for name, every in times.items() if every is not ours}
     common.finish(
@@ -104,10 +107,17 @@ def measure(here: Path, server: Server, rounds: int, as_json: bool) -> None:
             "peers": {name: round(Spread.of(every).middle, 1) for name, every in peers.items()},
             "ratio": {name: round(paired(ours, every).middle, 3) for name, every in peers.items()},
             "spread": {name: paired(ours, every).rounded() for name, every in peers.items()},
+            "cpu_ms": {name: Spread.of(every).rounded(1) for name, every in costs.items()},
             "versions": {"dig": first_line(dig[0], "-v"), "mx10": first_line(mx10, "--version")},
         },
-        f"A cold route: {how}\n\n{common.table(['way', 'ms', 'mx10 ÷ it'], rows)}",
+        f"A cold route: {how}\n\n{common.table(['way', 'ms', 'mx10 ÷ it', 'CPU ms'], rows)}",
     )
+
+
+def processor_time() -> float:
+    """Seconds of processor time that all ended child processes took."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def run(argv: Sequence[str]) -> str:

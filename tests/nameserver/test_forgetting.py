@@ -1,6 +1,8 @@
 """What is forgotten is freed bit by bit: no question waits while thousands of zones or answers are let go."""
 
+import gc
 import itertools
+from collections.abc import Iterator
 
 import pytest
 
@@ -9,6 +11,7 @@ from mx10.dns.wirename import from_text
 from mx10.nameserver import compiled, table
 from mx10.nameserver.compiled import AnswerCache, Compiled
 from mx10.nameserver.table import ZoneTable
+from mx10.nameserver.worker import collect_only_what_is_young
 from mx10.zones.zone import Zone
 
 freed: list[bytes] = []
@@ -54,3 +57,30 @@ def test_a_new_answer_frees_few_others() -> None:
     assert max(shrunk) <= compiled._FREED_AT_ONCE
     assert sizes.count(0) > 500
     assert cache.size <= 1 << 17
+
+
+@pytest.fixture
+def _own_collector() -> Iterator[None]:
+    thresholds = gc.get_threshold()
+    yield
+    gc.set_threshold(*thresholds)
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("_own_collector")
+def test_the_garbage_collector_never_walks_all_that_is_kept() -> None:
+    seen: list[int] = []
+
+    def look(phase: str, info: dict[str, int]) -> None:
+        if phase == "start":
+            seen.append(info["generation"])
+
+    collect_only_what_is_young()
+    gc.callbacks.append(look)
+    try:
+        kept = [[number] for number in range(200_000)]
+    finally:
+        gc.callbacks.remove(look)
+    assert len(kept) == 200_000
+    assert len(seen) >= 15
+    assert set(seen) == {0}
