@@ -64,7 +64,8 @@ def test_the_origin_by_a_name_that_is_not_ascii() -> None:
 
 
 @pytest.mark.parametrize(
-    "file_name", [".x.zone", "x.zone~", "x.zone.swp", "x.jnl", "x.inc", "x.zone.tmp", "README.md", "readme", "x.bak", "sedh4k72a"]
+    "file_name",
+    [".x.zone", "x.zone~", "x.zone.swp", "x.jnl", "x.inc", "x.zone.tmp", "README.md", "readme", "x.bak", "sedh4k72a"],
 )
 def test_files_that_are_no_zones(file_name: str) -> None:
     assert not is_zone_file_name(file_name)
