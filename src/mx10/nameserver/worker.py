@@ -19,8 +19,8 @@ from mx10.nameserver.responder import Responder
 from mx10.nameserver.table import ZoneTable
 
 _COLLECT_EVERY: Final = 10_000
-"""New containers between two looks for garbage in cycles: a look takes a millisecond or less. Looks by the clock met all
-zones opened since the last, and took half a second.
+"""New containers between two looks for garbage in cycles; a look takes a millisecond or less. Looks by the clock met
+all zones opened since the last and took half a second.
 """
 _CONTROL_READ: Final = 1 << 18
 
