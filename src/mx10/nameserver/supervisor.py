@@ -39,6 +39,8 @@ _RESPAWN_SECONDS: Final = 1.0
 """
 _BACKLOG: Final = 256 << 20
 """Octets of changes that may wait for one worker; one that takes none of them hangs, and is replaced."""
+_REPORTED: Final = 1000
+"""Problems of zone files that are logged after one reading; the number of the others is."""
 _UNPRIVILEGED: Final = "nobody"
 
 log = get_logger("nameserver")
@@ -100,9 +102,11 @@ class Supervisor:
             _drop_privileges(self._settings, addresses, self._path)
             self._listen_to_signals()
             self._selector.register(self._watch, selectors.EVENT_READ)
-            self._load()
+            problems = self._load()
             for index in range(len(self._sockets)):
                 self._start_worker(index)
+            # After the workers: a hundred thousand warnings take a while to write, and nobody should wait for that.
+            _report(problems)
             while not self._stopping:
                 self._turn()
         finally:
@@ -133,14 +137,15 @@ class Supervisor:
             signal.signal(number, lambda *_: None)
         self._selector.register(self._wake_reader, selectors.EVENT_READ)
 
-    def _load(self) -> None:
+    def _load(self) -> list[Problem]:
+        """Read the folder for the first time; the problems found."""
         started = time.monotonic()
         jobs = min(os.cpu_count() or 1, 8)
         problems = self._folder.load(jobs=jobs, progress=_Progress())
-        _report(problems)
         log.info("zones loaded", zones=len(self._folder.zones), seconds=round(time.monotonic() - started, 3))
         if not self._folder.zones:
             log.warning("no zone to serve yet", folder=str(self._path))
+        return problems
 
     def _turn(self) -> None:
         now = time.monotonic()
@@ -318,8 +323,12 @@ class _Progress:
 
 
 def _report(problems: Sequence[Problem]) -> None:
-    for problem in problems:
+    """Log what is wrong with files: errors first, and not without end."""
+    ordered = sorted(problems, key=lambda problem: problem.severity != "error")
+    for problem in ordered[:_REPORTED]:
         (log.error if problem.severity == "error" else log.warning)(str(problem))
+    if len(ordered) > _REPORTED:
+        log.warning("more problems are not shown", problems=len(ordered) - _REPORTED)
 
 
 def _drop_privileges(settings: NameserverSettings, addresses: Sequence[Address], folder: Path) -> None:
