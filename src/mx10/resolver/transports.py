@@ -7,6 +7,7 @@ elsewhere.
 """
 
 import asyncio
+import contextlib
 import os
 import secrets
 import socket
@@ -28,6 +29,7 @@ PADDING_BLOCK: Final = 128
 """Encrypted questions are filled up to a multiple of this many octets (RFC 8467 section 4.1), so that their length
 tells nothing."""
 
+_HTTP_SHARE: Final = 0.9
 _PADDING: Final = 12
 _FIRST_PORT: Final = 1024
 _SIZE: Final = 65535
@@ -138,23 +140,27 @@ class Exchanger:
             TimeoutError: nothing believable came in time.
             TransportError: the server cannot be reached, its certificate is wrong, or it does not speak DNS.
         """
+        if self.server.transport is Transport.HTTPS and self._http is None:
+            # Not at the expense of the server's time.
+            self._http = _http_client(self.server)
         try:
             async with asyncio.timeout(seconds):
-                return await self._ask(name, rrtype, asking)
+                return await self._ask(name, rrtype, seconds, asking)
         except (OSError, EOFError) as error:
             # TimeoutError is an OSError too, and is what a time-out looks like to the caller.
             if isinstance(error, TimeoutError):
                 raise
             raise TransportError(f"{self.server}: {_reason(error)}") from error
 
-    async def _ask(self, name: bytes, rrtype: int, asking: Asking) -> Message:
-        response = await self._once(name, rrtype, asking)
+    async def _ask(self, name: bytes, rrtype: int, seconds: float, asking: Asking) -> Message:
+        response = await self._once(name, rrtype, seconds, asking)
         # A server from before EDNS says FORMERR or NOTIMP, without an OPT record: asked plainly, it can answer (RFC
         # 6891 section 7).
         old = response.rcode in (rr.Rcode.FORMERR, rr.Rcode.NOTIMP) and response.edns is None
-        return await self._once(name, rrtype, replace(asking, edns=False)) if old and asking.edns else response
+        plain = replace(asking, edns=False)
+        return await self._once(name, rrtype, seconds, plain) if old and asking.edns else response
 
-    async def _once(self, name: bytes, rrtype: int, asking: Asking) -> Message:
+    async def _once(self, name: bytes, rrtype: int, seconds: float, asking: Asking) -> Message:
         match self.server.transport:
             case Transport.UDP:
                 response = await _ask_udp(self.server, name, rrtype, asking)
@@ -162,7 +168,7 @@ class Exchanger:
                     return response
                 return await self._ask_stream(name, rrtype, asking)
             case Transport.HTTPS:
-                return await self._ask_https(name, rrtype, asking)
+                return await self._ask_https(name, rrtype, seconds, asking)
             case _:
                 return await self._ask_stream(name, rrtype, asking)
 
@@ -185,13 +191,10 @@ class Exchanger:
                 self._stream = await _Stream.open(self.server)
             return self._stream
 
-    async def _ask_https(self, name: bytes, rrtype: int, asking: Asking) -> Message:
+    async def _ask_https(self, name: bytes, rrtype: int, seconds: float, asking: Asking) -> Message:
         import httpx
 
         server = self.server
-        if self._http is None:
-            verify: ssl.SSLContext | bool = tls_context(server) if server.verify else False
-            self._http = httpx.AsyncClient(http2=True, verify=verify, timeout=None, trust_env=False)
         # The id is 0, so that equal questions are equal to caches (RFC 8484 section 4.1).
         query, question = _query(name, rrtype, asking, ident=0, padded=True)
         headers = {
@@ -210,7 +213,13 @@ class Exchanger:
         body = bytearray()
         try:
             async with self._http.stream(
-                "POST", url, content=query, headers=headers, extensions=extensions
+                "POST",
+                url,
+                content=query,
+                headers=headers,
+                extensions=extensions,
+                # A little before the caller's time is up: a connection that is given up by httpx itself is closed.
+                timeout=seconds * _HTTP_SHARE,
             ) as response:
                 if response.status_code != httpx.codes.OK:
                     raise TransportError(f"{server}: HTTP status {response.status_code} {response.reason_phrase}")
@@ -220,6 +229,8 @@ class Exchanger:
                     body += part
                     if len(body) > _SIZE:
                         raise TransportError(f"{server}: the answer is longer than a DNS message can be")
+        except httpx.TimeoutException:
+            raise TimeoutError from None
         except httpx.HTTPError as error:
             raise TransportError(f"{server}: {_reason(error)}") from error
         message = _believable(bytes(body), question, 0)
@@ -230,9 +241,16 @@ class Exchanger:
     async def close(self) -> None:
         """Close what is open."""
         if self._stream is not None:
-            self._stream.close()
+            await self._stream.close()
         if self._http is not None:
             await self._http.aclose()
+
+
+def _http_client(server: Server) -> Any:
+    import httpx
+
+    verify = tls_context(server) if server.verify else False
+    return httpx.AsyncClient(http2=True, verify=verify, trust_env=False)
 
 
 def _query(name: bytes, rrtype: int, asking: Asking, *, ident: int, padded: bool = False) -> tuple[bytes, Question]:
@@ -359,7 +377,8 @@ class _Stream:
         except OSError as caught:
             error = caught
         finally:
-            self._writer.close()
+            # Nothing is left to say; a server that does not answer the farewell of TLS would be waited for.
+            self._writer.transport.abort()
             for _, answer in self._waiting.values():
                 if not answer.done():
                     answer.set_exception(error)
@@ -375,9 +394,11 @@ class _Stream:
             self.used = True
             answer.set_result(message)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         self._reading.cancel()
-        self._writer.close()
+        await asyncio.gather(self._reading, return_exceptions=True)
+        with contextlib.suppress(OSError):
+            await self._writer.wait_closed()
 
 
 def tls_context(server: Server) -> "ssl.SSLContext":
