@@ -150,7 +150,7 @@ def test_random_names_cannot_grow_the_tables_past_their_limit(tmp_path: Path) ->
     responder = Responder(ZoneTable(zones), NameserverSettings(answer_cache_mb=1))
     hot = m.make_query(from_text("www.example."), rr.MX, id=1)
     largest = 0
-    for i in range(20_000):
+    for i in range(8_000):
         responder.udp(m.make_query(from_text(f"r{i}.example."), rr.A, id=i))
         if i % 100 == 0:
             responder.udp(hot)
@@ -160,7 +160,7 @@ def test_random_names_cannot_grow_the_tables_past_their_limit(tmp_path: Path) ->
     assert hot[2:] in responder.cache.exact
 
 
-@pytest.mark.parametrize("zones", [1, 4000])
+@pytest.mark.parametrize("zones", [1, 1500])
 @pytest.mark.parametrize("odd", [False, True])
 def test_the_tables_take_no_more_memory_than_they_count(tmp_path: Path, zones: int, odd: bool) -> None:
     _, packed = packed_zone(tmp_path / "z", "example", "")
@@ -171,7 +171,7 @@ def test_the_tables_take_no_more_memory_than_they_count(tmp_path: Path, zones: i
     for apex in apexes:
         # Opened before the measuring: they are another account.
         table.open(apex)
-    questions = [m.make_query(from_text(f"r{i}.z{i % zones}."), rr.A, id=1, cd=odd, edns=odd) for i in range(20_000)]
+    questions = [m.make_query(from_text(f"r{i}.z{i % zones}."), rr.A, id=1, cd=odd, edns=odd) for i in range(6_000)]
     tracemalloc.start()
     try:
         for question in questions:
