@@ -11,16 +11,16 @@ They are imported when they are first used, so that ``import mx10`` costs nothin
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from mx10.resolver import lookup as lookup
-    from mx10.resolver import lookup_sync as lookup_sync
+    from mx10.resolver.lookup import lookup as lookup
+    from mx10.resolver.lookup import lookup_sync as lookup_sync
     from mx10.routing import route as route
     from mx10.routing import route_sync as route_sync
 
 __version__ = "0.1.0"
 
 _ROOMS: Final = {
-    "lookup": "mx10.resolver",
-    "lookup_sync": "mx10.resolver",
+    "lookup": "mx10.resolver.lookup",
+    "lookup_sync": "mx10.resolver.lookup",
     "route": "mx10.routing",
     "route_sync": "mx10.routing",
 }

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from mx10.resolver.answer import Status as Status
     from mx10.resolver.forwarder import Forwarder as Forwarder
     from mx10.resolver.iterate import Iterator as Iterator
-    from mx10.resolver.lookup import lookup as lookup
-    from mx10.resolver.lookup import lookup_sync as lookup_sync
 
 _HOME = {
     "Answer": "answer",
@@ -24,8 +22,6 @@ _HOME = {
     "Status": "answer",
     "Forwarder": "forwarder",
     "Iterator": "iterate",
-    "lookup": "lookup",
-    "lookup_sync": "lookup",
 }
 
 
@@ -35,6 +31,5 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     found = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    # Importing mx10.resolver.lookup binds that module here; the function goes before it.
     globals()[name] = found
     return found

@@ -38,17 +38,19 @@ def server_from_text(text: str) -> Named:
         return Named(str(ip_address(host)), None, port)
     except ValueError:
         pass
-    if not text.startswith("["):
+    if ":" not in host and not text.startswith("["):
         try:
             return Named(None, domain_from_text(host), port)
         except DomainError as error:
             raise ServerError(f"no nameserver: {error}") from None
-    raise ServerError(f"{text[:80]!r} is no nameserver: in brackets stands an IPv6 address, as [2001:db8::53]:53")
+    raise ServerError(f"{text[:80]!r} is no nameserver: write 192.0.2.53, [2001:db8::53]:53 or ns1.example.org")
 
 
 def _split(text: str) -> tuple[str, int | None]:
     if text.startswith("["):
-        host, _, rest = text[1:].partition("]")
+        host, bracket, rest = text[1:].partition("]")
+        if not bracket:
+            raise ServerError(f"{text[:80]!r} is no nameserver: the ] is missing")
     elif text.count(":") == 1:
         host, colon, rest = text.partition(":")
         rest = colon + rest
