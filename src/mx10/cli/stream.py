@@ -9,6 +9,7 @@ import asyncio
 import os
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from concurrent.futures import CancelledError
 from typing import Final, TypeVar
 
 MAX_LINE: Final = 4096
@@ -37,7 +38,13 @@ async def standard_input(descriptor: int = 0) -> AsyncIterator[str]:
     waiting: asyncio.Queue[list[bytes] | None] = asyncio.Queue(maxsize=2)
 
     def put(lines: list[bytes] | None) -> None:
-        asyncio.run_coroutine_threadsafe(waiting.put(lines), loop).result()
+        putting = waiting.put(lines)
+        try:
+            asyncio.run_coroutine_threadsafe(putting, loop).result()
+        except RuntimeError:
+            # The loop is closed, and will not do it.
+            putting.close()
+            raise
 
     def read() -> None:
         rest = b""
@@ -49,8 +56,8 @@ async def standard_input(descriptor: int = 0) -> AsyncIterator[str]:
                     put(lines)
             put([rest])
             put(None)
-        except (OSError, RuntimeError, asyncio.CancelledError):
-            # The loop is gone: the command was interrupted.
+        except (OSError, RuntimeError, CancelledError):
+            # The loop is gone, or going: the command was interrupted.
             return
 
     threading.Thread(target=read, name="standard input", daemon=True).start()
