@@ -14,6 +14,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
@@ -114,8 +115,12 @@ class Server(ABC):
         self.limit = limit
         self.files = zone_files(zones)
         self.wait_for = wait_for
-        self.work = Path(tempfile.mkdtemp(prefix=f"peer-{self.name.lower().replace(' ', '-')}-"))
         self.process: subprocess.Popen[bytes] | None = None
+
+    @cached_property
+    def work(self) -> Path:
+        """The server's own folder, made when first asked for; ``stop`` removes it."""
+        return Path(tempfile.mkdtemp(prefix=f"peer-{self.name.lower().replace(' ', '-')}-"))
 
     @abstractmethod
     def configure(self) -> None:
@@ -146,14 +151,14 @@ class Server(ABC):
             MissingPeerError: not installed.
             PeerError: it ended, or did not answer within the limit.
         """
-        self.configure()
-        self.launch()
-        if wait:
-            try:
+        try:
+            self.configure()
+            self.launch()
+            if wait:
                 self.await_ready()
-            except BaseException:
-                self.stop()
-                raise
+        except BaseException:
+            self.stop()
+            raise
         return self
 
     def launch(self) -> None:
@@ -216,7 +221,9 @@ class Server(ABC):
             self._signal(signal.SIGKILL)
             self.process.wait()
             self.process = None
-        shutil.rmtree(self.work, ignore_errors=True)
+        if "work" in self.__dict__:
+            shutil.rmtree(self.work, ignore_errors=True)
+            del self.work
 
     def _signal(self, number: int) -> None:
         if self.process is not None:
