@@ -238,6 +238,23 @@ async def test_the_end_of_the_chain_is_absent() -> None:
     assert [one.type for one in answer.denial] == [rr.SOA]
 
 
+async def test_a_name_made_from_a_subtrees_alias_has_its_own_letters() -> None:
+    """The server makes it from the question, whose letters are mixed (RFC 6672 section 3.1)."""
+
+    def moved(query: Message) -> Message:
+        assert query.question
+        asked = query.question.name
+        target = asked[: asked[0] + 1] + from_text("Moved.test.")
+        dname = Record(from_text("example."), rr.DNAME, rr.IN, 60, from_text("Moved.test."))
+        alias = Record(asked, rr.CNAME, rr.IN, 60, target)
+        return response(query, [dname, alias, Record(target, rr.A, rr.IN, 60, bytes(4))])
+
+    for _ in range(10):
+        answer = await answer_of(moved)
+        assert answer.status is Status.OK
+        assert [one.rdata for one in answer.section[:2]] == [from_text("Moved.test."), from_text("mail.Moved.test.")]
+
+
 async def test_signatures() -> None:
     def signed(query: Message) -> Message:
         signature = Record(

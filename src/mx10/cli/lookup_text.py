@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
+from mx10.cli.dig_text import dig_text
 from mx10.cli.text import Style, plain, table
 from mx10.dns import rdata, wirename
 from mx10.dns import rrtypes as rr
@@ -38,7 +39,7 @@ def lookup_text(found: Lookup, style: Style, *, dnssec: bool = False) -> str:
 
 def short_text(found: Lookup) -> str:
     """The data of the answer's records, a line each, as ``dig +short`` prints it."""
-    return "\n".join(rdata.to_text(record.type, record.rdata) for record in found.answer.section)
+    return "\n".join(dig_text(record.type, record.rdata) for record in found.answer.section)
 
 
 def name_text(name: bytes) -> str:

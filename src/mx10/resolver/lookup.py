@@ -82,8 +82,8 @@ class MailHost:
     def to_json(self) -> dict[str, Any]:
         return {
             "preference": self.preference,
-            "name": ascii_text(self.name),
-            "unicode": display(self.name),
+            "name": ascii_text(wirename.fold(self.name)),
+            "unicode": display(wirename.fold(self.name)),
             "addresses": list(self.addresses),
             "status": None if self.status is None else str(self.status),
             "aliases": [ascii_text(alias) for alias in self.aliases],
@@ -153,7 +153,7 @@ class Lookup:
 
 def _record(record: Record) -> dict[str, Any]:
     return {
-        "name": ascii_text(record.name),
+        "name": ascii_text(wirename.fold(record.name)),
         "type": rr.type_to_text(record.type),
         "ttl": record.ttl,
         "data": rdata.to_text(record.type, record.rdata),

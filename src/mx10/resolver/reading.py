@@ -43,6 +43,8 @@ class Reading:
 
 def read(message: Message, name: bytes, rrtype: int) -> Reading:
     """Read a response to the question for a folded name and a type of class IN."""
+    if any(record.type == rr.DNAME for record in message.answer):
+        message = replace(message, answer=_with_own_letters(message.answer))
     found = _follow(message, name, rrtype)
     if found.status is Status.FAILURE:
         return found
@@ -115,6 +117,22 @@ def _belonging(records: tuple[Record, ...], names: tuple[bytes, ...], rrtype: in
         if belongs and _is_sound(record):
             found[owner, record.type, record.rdata] = record
     return tuple(found.values())
+
+
+def _with_own_letters(records: tuple[Record, ...]) -> tuple[Record, ...]:
+    """The same records, but an alias that a server made from a DNAME has the letters of its owner again: it was made
+    from the name in the question, whose letters were mixed (see ``transports``)."""
+    subtrees = [record for record in records if record.type == rr.DNAME and _is_sound(record)]
+
+    def own(record: Record) -> Record:
+        for subtree in subtrees if record.type == rr.CNAME else ():
+            before = len(record.name) - len(subtree.name)
+            made = record.name[: max(before, 0)] + subtree.rdata
+            if is_under(fold(record.name), fold(subtree.name)) and fold(made) == fold(record.rdata):
+                return replace(record, rdata=made)
+        return record
+
+    return tuple(map(own, records))
 
 
 def _covered(signature: Record) -> int:
