@@ -65,7 +65,7 @@ class MailHost:
     """One exchanger of an MX record set, with its addresses.
 
     Attributes:
-        name: as the record has it; the root in a null MX (RFC 7505).
+        name: wire name, as the record has it; the root in a null MX (RFC 7505).
         addresses: IPv4 and then IPv6, as text, each in the order of its answer.
         status: ok with at least one address; otherwise why there is none. None if nobody was asked.
         aliases: where its CNAME records lead, in order; an exchanger should have none (RFC 2181 section 10.3).
@@ -79,10 +79,15 @@ class MailHost:
     aliases: tuple[bytes, ...] = ()
     reason: str = ""
 
+    @property
+    def host(self) -> str:
+        """The name with A-labels, in lower case and without the final dot."""
+        return ascii_text(wirename.fold(self.name))
+
     def to_json(self) -> dict[str, Any]:
         return {
             "preference": self.preference,
-            "name": ascii_text(wirename.fold(self.name)),
+            "name": self.host,
             "unicode": display(wirename.fold(self.name)),
             "addresses": list(self.addresses),
             "status": None if self.status is None else str(self.status),
