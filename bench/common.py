@@ -292,6 +292,41 @@ class Dnsperf:
         return read_dnsperf(done.stdout, done.stderr)
 
 
+class Asker:
+    """``bench/asker.c`` asking a server over four sockets with 50 questions open on each, from the other processor.
+
+    It costs less than any of the servers, so that their own speed shows, where dnsperf would be the bottleneck.
+
+    Args:
+        here: a folder for the program and its questions.
+        asked: the messages to ask, as they go over the wire.
+    """
+
+    def __init__(self, here: Path, asked: Sequence[bytes]) -> None:
+        self.program = here / "asker"
+        self.questions = here / "questions.wire"
+        self.questions.write_bytes(b"".join(len(wire).to_bytes(2, "big") + wire for wire in asked))
+        source = Path(__file__).with_name("asker.c")
+        gcc = [find_program("gcc", "gcc libc6-dev"), "-O2", "-o", str(self.program), str(source)]
+        subprocess.run(gcc, check=True, timeout=60)
+
+    def seconds(self, address: str, port: int, length: float) -> Load:
+        """For some seconds.
+
+        Raises:
+            PeerError: it could not ask.
+        """
+        pin = [find_program("taskset", "util-linux"), "-c", str(CLIENT_CORE)] if CLIENT_CORE is not None else []
+        command = [*pin, str(self.program), address, str(port), str(self.questions), str(length), "4", "50"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=length + 60, check=False)
+        if done.returncode:
+            raise PeerError(f"asker: {done.stderr}")
+        said = json.loads(done.stdout)
+        total = max(said["completed"], 1)
+        said["rcodes"] = {code: round(100 * count / total, 2) for code, count in said["rcodes"].items() if count}
+        return Load(**said)
+
+
 def read_dnsperf(text: str, errors: str = "") -> Load:
     """The figures in what dnsperf prints.
 

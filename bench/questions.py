@@ -2,8 +2,11 @@
 """Questions a second and processor time a question: mx10 beside NSD, Knot, PowerDNS, BIND and a bare UDP echo in C.
 
 All servers run at once, each pinned to the first processor with one worker and the same 10,000 zones, and idle while
-another has its turn; dnsperf asks from the second processor. Before anything is timed, every server's answers to a
-sample are compared. NSD stands there twice: as shipped it also sends NS records and their addresses.
+another has its turn; the asking is done from the second processor. Before anything is timed, every server's answers to
+a sample are compared. NSD stands there twice: as shipped it also sends NS records and their addresses.
+
+It is asked twice: with dnsperf, which costs more a question than the faster servers do and so is the bottleneck, and
+with bench/asker.c, which costs less.
 """
 
 import contextlib
@@ -11,7 +14,7 @@ from collections.abc import Sequence
 
 import common
 import dns.message
-from common import Dnsperf, Load, Spread, paired, say
+from common import Asker, Dnsperf, Load, Spread, paired, say
 
 from peers import AUTHORITATIVE, Echo, Mx10, Nsd, NsdMinimal, PeerError, Server, ask_many, question
 
@@ -46,7 +49,23 @@ def main() -> None:
         for server in servers:
             say(f"warming up {server.name}")
             perf.once(server.address, server.port)
-        measure(servers, perf, rounds, length, args.json, count, args.plain)
+        how = f"{count:,} zones, {'no EDNS' if args.plain else 'EDNS'}, {rounds} rounds of {length:g} s"
+        results, tables = {}, []
+        asker = common.Asker(here, [question(*each, payload=None if args.plain else 1232) for each in asked])
+        for name, client in (("dnsperf", perf), ("asker", asker)):
+            results[name], text = measure(servers, client, rounds, length)
+            tables.append(f"Asked with {name}: {how}; median (lowest-highest)\n\n{text}")
+        common.finish(
+            args.json,
+            {
+                "benchmark": "questions",
+                "unit": "questions/s",
+                "how": how,
+                **results["dnsperf"],
+                "asker": results["asker"],
+            },
+            "\n\n".join(tables),
+        )
 
 
 def compare(servers: Sequence[Server], asked: Sequence[tuple[str, str]], plain: bool) -> None:
@@ -73,15 +92,15 @@ def compare(servers: Sequence[Server], asked: Sequence[tuple[str, str]], plain: 
 
 
 def measure(
-    servers: Sequence[Server], perf: Dnsperf, rounds: int, length: float, as_json: bool, zones: int, plain: bool
-) -> None:
-    """Turns in ``rounds`` rounds of ``length`` seconds, then the outcome."""
+    servers: Sequence[Server], client: Dnsperf | Asker, rounds: int, length: float
+) -> tuple[dict[str, object], str]:
+    """Turns in ``rounds`` rounds of ``length`` seconds: the figures, and a table of them."""
     loads: dict[str, list[Load]] = {server.name: [] for server in servers}
     costs: dict[str, list[float]] = {server.name: [] for server in servers}
     for number in range(rounds):
         for server in common.turns(servers, number):
             before = server.cpu_seconds()
-            load = perf.seconds(server.address, server.port, length)
+            load = client.seconds(server.address, server.port, length)
             cost = (server.cpu_seconds() - before) / max(load.completed, 1) * 1e6
             loads[server.name].append(load)
             costs[server.name].append(cost)
@@ -115,26 +134,19 @@ def measure(
         "lost",
         "response codes",
     ]
-    how = f"{zones:,} zones, {'no EDNS' if plain else 'EDNS'}, {rounds} rounds of {length:g} s; median (lowest-highest)"
-    common.finish(
-        as_json,
-        {
-            "benchmark": "questions",
-            "unit": "questions/s",
-            "how": how,
-            "ours": round(Spread.of(rates["mx10"]).middle),
-            "peers": {name: round(Spread.of(rates[name]).middle) for name in peers},
-            "ratio": {name: round(ratio.middle, 3) for name, ratio in ratios.items()},
-            "spread": {name: ratio.rounded() for name, ratio in ratios.items()},
-            "rates": {name: [round(rate) for rate in every] for name, every in rates.items()},
-            "cpu_us_per_question": {name: [round(cost, 3) for cost in every] for name, every in costs.items()},
-            "octets_per_answer": {name: every[-1].octets for name, every in loads.items()},
-            "lost": {name: sum(load.lost for load in every) for name, every in loads.items()},
-            "rcodes": {name: every[-1].rcodes for name, every in loads.items()},
-            "versions": {server.name: server.version() for server in servers},
-        },
-        f"Questions: {how}\n\n{common.table(headers, rows)}",
-    )
+    figures = {
+        "ours": round(Spread.of(rates["mx10"]).middle),
+        "peers": {name: round(Spread.of(rates[name]).middle) for name in peers},
+        "ratio": {name: round(ratio.middle, 3) for name, ratio in ratios.items()},
+        "spread": {name: ratio.rounded() for name, ratio in ratios.items()},
+        "rates": {name: [round(rate) for rate in every] for name, every in rates.items()},
+        "cpu_us_per_question": {name: [round(cost, 3) for cost in every] for name, every in costs.items()},
+        "octets_per_answer": {name: every[-1].octets for name, every in loads.items()},
+        "lost": {name: sum(load.lost for load in every) for name, every in loads.items()},
+        "rcodes": {name: every[-1].rcodes for name, every in loads.items()},
+        "versions": {server.name: server.version() for server in servers},
+    }
+    return figures, common.table(headers, rows)
 
 
 if __name__ == "__main__":
