@@ -109,6 +109,16 @@ def test_rfc8906_unknown_opcodes_types_and_classes(serving: Serving) -> None:
         assert ask("example.", rrtype).rcode == rcode
 
 
+def test_types_whose_numbers_look_like_letters_are_not_mixed_up(serving: Serving) -> None:
+    # 65 (HTTPS) and 97 are "A" and "a": folding a question must leave its type alone.
+    ask = serving({"example": "www HTTPS 1 .\nold TYPE97 \\# 1 00"})
+    for name in ("WWW.example.", "old.example.", "OLD.example."):
+        for rrtype in ("TYPE97", "HTTPS", "TYPE97"):
+            answer = ask(name, rrtype)
+            expected = {"old": 97, "www": 65}[name[:3].lower()]
+            assert [record.type for record in answer.answer] == [expected] * (rr.type_from_text(rrtype) == expected)
+
+
 def test_nsid_and_version_are_off_unless_configured(serving: Serving) -> None:
     silent = serving({"example": ""})
     assert silent("example.", "SOA", options=((3, b""),)).edns == m.Edns(1232)

@@ -125,7 +125,8 @@ class Responder:
 
     def _compiled(self, query: Query, udp: bool, keep: bool) -> Compiled | None:
         """The compiled answer, made now if need be; None for a name in no zone of ours."""
-        question = query.question.lower()
+        # Only the name is folded: the octets of the type may be letters too (65 is HTTPS, and "A").
+        question = query.name + query.question[-4:]
         key = question + (b"\1" if query.do else b"\0") + (b"u" if udp and query.type == rr.ANY else b"")
         compiled = self.cache.compiled(key)
         if compiled is None:
