@@ -1,5 +1,7 @@
 """What a server makes of a packet: RFC 1035, RFC 6891, RFC 8906, RFC 9619."""
 
+import time
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -81,6 +83,18 @@ def test_malformed_packets_are_format_errors() -> None:
         PLAIN[:9] + b"\1" + PLAIN[10:],
     ):
         assert refused(packet).rcode == rr.Rcode.FORMERR
+
+
+def test_names_in_the_additional_section_cost_no_more_than_their_octets() -> None:
+    # Thousands of names, each a pointer to the end of a chain of thousands: 64 KiB that would take seconds to follow.
+    start = len(PLAIN) + 11
+    chain = b"\0\0" + b"".join((0xC000 | start + 2 * i).to_bytes(2, "big") for i in range(7000))
+    first = b"\0" + m.RR_FIXED.pack(rr.A, rr.IN, 0, len(chain)) + chain
+    other = (0xC000 | start + 14_000).to_bytes(2, "big") + m.RR_FIXED.pack(rr.A, rr.IN, 0, 0)
+    packet = PLAIN[:10] + (4001).to_bytes(2, "big") + PLAIN[12:] + first + other * 4000
+    before = time.process_time()
+    assert isinstance(read_question(packet), Query)
+    assert time.process_time() - before < 1
 
 
 @given(st.binary(max_size=120) | st.binary(max_size=80).map(lambda tail: PLAIN[:10] + b"\0\1" + PLAIN[12:] + tail))

@@ -72,6 +72,15 @@ def test_rfc1035_4_1_4_pointers_cannot_make_a_name_longer_than_255_octets() -> N
         wirename.read(message + b"\x01c\xc0\x00", len(message))
 
 
+def test_rfc1035_4_1_4_a_chain_of_pointers_is_not_walked_for_ever() -> None:
+    labels = b"".join(b"\1a" + (0xC000 | max(0, 4 * i - 4)).to_bytes(2, "big") for i in range(1, 126))
+    assert wirename.read(b"\1z\0\0" + labels, 4 + 4 * 124)[0].count(b"\1a") == 125
+    chain = b"\0\0" + b"".join((0xC000 | 2 * i).to_bytes(2, "big") for i in range(200))
+    assert wirename.read(chain, 2 * 127)[0] == b"\0"
+    with pytest.raises(WireError, match="more than 127"):
+        wirename.read(chain, 2 * 128)
+
+
 @pytest.mark.parametrize("octet", [0x40, 0x7F, 0x80, 0xBF])
 def test_label_types_nobody_uses_are_errors(octet: int) -> None:
     with pytest.raises(WireError, match="unknown type"):

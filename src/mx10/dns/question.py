@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from mx10.dns.message import HEADER, QR, read_options
 from mx10.dns.rrtypes import OPT, Opcode, Rcode
-from mx10.dns.wirename import MAX_LABEL, MAX_NAME, WireError, read
+from mx10.dns.wirename import MAX_LABEL, MAX_NAME, WireError
 
 _TYPE_CLASS: Final = Struct("!HH")
 _FIXED: Final = Struct("!HHIH")
@@ -98,10 +98,8 @@ def _read_additional(packet: bytes, at: int, count: int, query: Query) -> Query 
         # The count is the sender's claim: each record takes at least 11 octets, so the packet's own length bounds the
         # loop.
         for _ in range(count):
-            if packet[at]:
-                name, at = read(packet, at)
-            else:
-                name, at = b"\0", at + 1
+            root = not packet[at]
+            at = at + 1 if root else _name_end(packet, at)
             if at + 10 > size:
                 return wrong
             rrtype, klass, ttl, length = _FIXED.unpack_from(packet, at)
@@ -110,7 +108,7 @@ def _read_additional(packet: bytes, at: int, count: int, query: Query) -> Query 
             if end > size:
                 return wrong
             if rrtype == OPT:
-                if found or name != b"\0":
+                if found or not root:
                     return wrong
                 found = True
                 query = query._replace(
@@ -128,3 +126,20 @@ def _read_additional(packet: bytes, at: int, count: int, query: Query) -> Query 
     if query.version:
         return Refused(query.id, query.flags, Rcode.BADVERS, query.question, edns=True)
     return query
+
+
+def _name_end(packet: bytes, at: int) -> int:
+    """The offset behind a name nobody wants to know: its pointers are not followed, or thousands of names could each
+    send us through thousands of pointers.
+
+    Raises:
+        WireError: a label of an unknown type.
+        IndexError: it runs past the end.
+    """
+    while length := packet[at]:
+        if length >= 0xC0:
+            return at + 2
+        if length > MAX_LABEL:
+            raise WireError(f"the label at octet {at} has the unknown type {length >> 6:02b}")
+        at += length + 1
+    return at + 1

@@ -17,6 +17,9 @@ MAX_NAME: Final = 255
 MAX_LABEL: Final = 63
 """Octets of one label (RFC 1035 section 2.3.4)."""
 
+_MOST_POINTERS: Final = 127
+"""Pointers in one name: a name of 255 octets has no more labels, and a pointer to a pointer saves nobody an octet."""
+
 _ESCAPED: Final = frozenset(b'"().;@$\\')
 
 
@@ -181,7 +184,8 @@ def read(message: bytes, offset: int) -> tuple[bytes, int]:
     """The name at an offset of a message, compression undone (RFC 1035 section 4.1.4).
 
     A pointer must point before the name that holds it: that is what "a prior occurrence" means, and it makes loops
-    impossible.
+    impossible. There may be 127 of them: a long chain of pointers to pointers, walked again for each of many names,
+    would take seconds.
 
     Returns:
         The wire name with its case kept, and the offset behind it.
@@ -192,6 +196,7 @@ def read(message: bytes, offset: int) -> tuple[bytes, int]:
     """
     pieces: list[bytes] = []
     total = 1
+    pointers = 0
     after = -1
     at = start = offset
     try:
@@ -209,6 +214,9 @@ def read(message: bytes, offset: int) -> tuple[bytes, int]:
                     after = at + 2
                 if target >= start:
                     raise WireError(f"the compression pointer at octet {at} does not point backwards")
+                pointers += 1
+                if pointers > _MOST_POINTERS:
+                    raise WireError(f"the name at octet {offset} has more than {_MOST_POINTERS} compression pointers")
                 at = start = target
             else:
                 raise WireError(f"the label at octet {at} has the unknown type {length >> 6:02b}")
