@@ -82,6 +82,34 @@ async def test_a_datagram_larger_than_any_question_is_survived(serving: Serving,
         serving_here.close()
 
 
+async def test_a_fault_of_ours_costs_one_question_its_answer_and_no_other(
+    serving: Serving, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    responder = serving({"example": "www A 192.0.2.1"}).responder
+
+    def fails(*args: object, **options: object) -> None:
+        raise IndexError
+
+    monkeypatch.setattr("mx10.nameserver.responder.answer", fails)
+    whole = [m.make_query(from_text("example."), rr.SOA, id=i, klass=rr.CH) for i in range(2)]
+    serving_here = await listeners.listen(responder, [("127.0.0.1", 0)], NameserverSettings())
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.setblocking(False)
+            sock.connect(serving_here.addresses[0])
+            for packet in (whole[0], m.make_query(from_text("www.example."), rr.A, id=7), whole[1]):
+                sock.send(packet)
+            loop = asyncio.get_running_loop()
+            responses = [m.parse(await asyncio.wait_for(loop.sock_recv(sock, 4096), 5)) for _ in range(3)]
+        assert [(each.id, each.rcode) for each in responses] == [
+            (0, rr.Rcode.REFUSED),
+            (7, rr.Rcode.SERVFAIL),
+            (1, rr.Rcode.REFUSED),
+        ]
+    finally:
+        serving_here.close()
+
+
 @pytest.mark.parametrize("text", ["localhost:53", "127.0.0.1:99999", "[::1", "[::1]53", "127.0.0.1:x", ""])
 def test_addresses_that_are_none(text: str) -> None:
     with pytest.raises(listeners.ListenError):

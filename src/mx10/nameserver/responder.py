@@ -12,6 +12,7 @@ from mx10.dns import rrtypes as rr
 from mx10.dns.message import AA, AD, CD, QR, RD, TC, Edns, encode_opt
 from mx10.dns.question import Query, Refused, read_question
 from mx10.dns.wirename import from_text, parent
+from mx10.logs import get_logger
 from mx10.nameserver.answers import answer
 from mx10.nameserver.compiled import AnswerCache, Compiled, compile_reply
 from mx10.nameserver.table import ZoneTable
@@ -35,6 +36,8 @@ _META_TYPES: Final = {
     rr.MAILB: rr.Rcode.NOTIMP,
 }
 
+log = get_logger("nameserver")
+
 
 class Responder:
     """Answers requests over one set of zones.
@@ -44,11 +47,12 @@ class Responder:
         settings: sizes, and what the server tells about itself.
     """
 
-    __slots__ = ("_chaos", "_do_opt", "_limit", "_nsid", "_opt", "cache", "table")
+    __slots__ = ("_chaos", "_do_opt", "_faults", "_limit", "_nsid", "_opt", "cache", "table")
 
     def __init__(self, table: ZoneTable, settings: NameserverSettings) -> None:
         self.table = table
         self.cache = AnswerCache(settings.answer_cache_mb << 20)
+        self._faults = 0
         self._limit = settings.edns_payload
         self._opt = encode_opt(Edns(self._limit))
         self._do_opt = encode_opt(Edns(self._limit, do=True))
@@ -84,11 +88,29 @@ class Responder:
         exact = self.cache.exact.get(packet[2:])
         if exact is not None:
             return packet[:2] + exact
-        return self._respond(packet, udp=True)
+        return self._respond_whatever_happens(packet, udp=True)
 
     def tcp(self, message: bytes) -> bytes | None:
         """The response to a message from a stream, without its length; at most 65535 octets."""
-        return self._respond(message, udp=False)
+        return self._respond_whatever_happens(message, udp=False)
+
+    def _respond_whatever_happens(self, packet: bytes, udp: bool) -> bytes | None:
+        """The response, which is SERVFAIL where we have a fault: it must not take the rest of a batch, or a stream,
+        with it.
+        """
+        try:
+            return self._respond(packet, udp)
+        except Exception:
+            # Whoever found the fault can send the packet again and again; the log needs it once in a while.
+            self._faults += 1
+            if self._faults & (self._faults - 1) == 0:
+                log.exception(
+                    "a fault of ours: the question gets SERVFAIL; please report it",
+                    request=packet[:512].hex(),
+                    faults=self._faults,
+                )
+            flags = QR | rr.Rcode.SERVFAIL | int.from_bytes(packet[2:4], "big") & (0x7800 | RD | CD)
+            return packet[:2] + flags.to_bytes(2, "big") + bytes(8)
 
     def _respond(self, packet: bytes, udp: bool) -> bytes | None:
         query = read_question(packet)
