@@ -132,6 +132,34 @@ async def test_a_client_that_does_not_read_is_not_read_from(serving: Serving) ->
         assert connect.listeners.connections == 0
 
 
+async def test_a_client_that_asks_faster_than_it_is_answered_is_read_from_only_as_it_is_answered(
+    serving: Serving,
+) -> None:
+    async with listening(serving) as connect:
+        client = await connect()
+        questions = question("big.example.", rr.TXT, 7) * 2000
+        (connection,) = connect.listeners._connections._open
+        largest = answered = 0
+        for _ in range(4):
+            client.writer.write(questions)
+        while answered < 400:
+            assert len((await client.answer()).answer) == 200
+            answered += 1
+            largest = max(largest, len(connection._buffer))
+        # One read of asyncio, and not a read for each turn.
+        assert largest <= 256 * 1024 + 65_535
+
+
+async def test_rfc7766_every_question_is_answered_after_a_client_has_said_its_last(serving: Serving) -> None:
+    async with listening(serving) as connect:
+        client = await connect()
+        for ident in range(60):
+            client.ask("big.example.", rr.TXT, ident)
+        client.writer.write_eof()
+        assert [(await client.answer()).id for _ in range(60)] == list(range(60))
+        assert await client.closed()
+
+
 async def test_one_client_cannot_take_all_connections(serving: Serving) -> None:
     async with listening(serving, tcp_connections_per_client=3) as connect:
         clients = [await connect() for _ in range(5)]

@@ -82,13 +82,14 @@ class Connections:
 class Connection(asyncio.Protocol):
     """One client: length-prefixed messages in, length-prefixed messages out."""
 
-    __slots__ = ("_buffer", "_client", "_connections", "_stalled", "_transport")
+    __slots__ = ("_behind", "_buffer", "_client", "_connections", "_stalled", "_transport")
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
         self._buffer = bytearray()
         self._client = ""
         self._stalled = False
+        self._behind = False
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -129,14 +130,23 @@ class Connection(asyncio.Protocol):
         if not at or self._transport is None:
             return
         self._connections.touch(self)
-        self._transport.write(b"".join(responses))
-        if waiting >= _HIGH_WATER and not self._stalled:
-            # A long burst of questions: answer the rest in a later turn, so that other clients get theirs.
+        if waiting >= _HIGH_WATER and not self._behind:
+            # A long burst of questions: the rest is answered in later turns, so that other clients get theirs. Until
+            # then nothing more is read, or questions would pile up here.
+            self._behind = True
+            self._transport.pause_reading()
             asyncio.get_running_loop().call_soon(self._go_on)
+        self._transport.write(b"".join(responses))
 
     def _go_on(self) -> None:
+        self._behind = False
         if self._transport is not None and not self._stalled:
             self._answer_whole_messages()
+            self._read_on()
+
+    def _read_on(self) -> None:
+        if self._transport is not None and not self._stalled and not self._behind:
+            self._transport.resume_reading()
 
     def pause_writing(self) -> None:
         self._stalled = True
@@ -145,9 +155,9 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._stalled = False
-        if self._transport is not None:
-            self._transport.resume_reading()
+        if self._transport is not None and not self._behind:
             self._answer_whole_messages()
+            self._read_on()
 
     def abort(self) -> None:
         """Close at once; what was not sent yet is lost."""
