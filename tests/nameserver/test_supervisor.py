@@ -5,6 +5,7 @@ import json
 import os
 import queue
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,6 +20,7 @@ import pytest
 from mx10.dns import message as m
 from mx10.dns import rrtypes as rr
 from mx10.dns.wirename import from_text
+from mx10.nameserver.watch import watch_folder
 
 ZONE = """$TTL 3600
 @ SOA ns1 hostmaster {serial} 7200 3600 1209600 300
@@ -155,6 +157,52 @@ def test_a_zone_appears_and_disappears_with_its_file(serve: Callable[..., Servin
     node.until(lambda: node.address("test") == bytes((192, 0, 2, 7)))
     (node.folder / "test.zone").unlink()
     node.until(lambda: node.ask("mx.test.").rcode == rr.Rcode.REFUSED)
+
+
+def test_folders_that_come_and_go_in_the_zone_folder_are_survived(serve: Callable[..., Serving]) -> None:
+    node = serve()
+    for _ in range(200):
+        (node.folder / "sub").mkdir()
+        (node.folder / "sub").rmdir()
+    node.write("test", address="192.0.2.7")
+    node.until(lambda: node.address("test") == bytes((192, 0, 2, 7)))
+    assert node.stop() == 0
+
+
+@pytest.mark.parametrize("how", ["moved", "made again", "linked"])
+def test_a_folder_put_in_the_place_of_the_zone_folder_is_read_and_watched(
+    serve: Callable[..., Serving], how: str
+) -> None:
+    node = serve()
+    old, new = node.folder.with_name("old"), node.folder.with_name("new")
+    if how == "made again":
+        shutil.rmtree(node.folder)
+        node.folder.mkdir()
+    else:
+        new.mkdir()
+        node.folder.rename(old)
+        if how == "moved":
+            new.rename(node.folder)
+        else:
+            node.folder.symlink_to(new)
+    node.write(serial=2, address="192.0.2.2")
+    node.until(lambda: node.address() == bytes((192, 0, 2, 2)))
+    node.write(serial=3, address="192.0.2.3")
+    node.until(lambda: node.address() == bytes((192, 0, 2, 3)))
+
+
+def test_every_one_of_many_new_folders_is_watched(tmp_path: Path) -> None:
+    watch = watch_folder(tmp_path)
+    try:
+        for name in "abc":
+            (tmp_path / name / "deep").mkdir(parents=True)
+        assert watch.changed() is None
+        watch.changed()
+        for name in "abc":
+            (tmp_path / name / "deep" / "x.inc").write_text("")
+        assert watch.changed() == {tmp_path / name / "deep" / "x.inc" for name in "abc"}
+    finally:
+        watch.close()
 
 
 def test_a_zone_that_was_good_stays_served_after_a_bad_edit(serve: Callable[..., Serving]) -> None:

@@ -37,6 +37,9 @@ _STOP_SECONDS: Final = 3.0
 _RESPAWN_SECONDS: Final = 1.0
 """A worker that died younger than this is replaced only after as long: a fault that repeats must not eat the machine.
 """
+_LOOK_SECONDS: Final = 1.0
+"""How often to see whether another folder stands in the place of the zone folder: moved there, or a symbolic link.
+"""
 _BACKLOG: Final = 256 << 20
 """Octets of changes that may wait for one worker; one that takes none of them hangs, and is replaced."""
 _REPORTED: Final = 1000
@@ -98,7 +101,12 @@ class Supervisor:
         addresses = self._bind()
         try:
             # Watching begins before reading, so that a change during the reading is seen.
-            self._watch = watch_folder(self._path)
+            try:
+                self._watch = watch_folder(self._path)
+            except OSError as error:
+                raise StartError(
+                    f"cannot watch {self._path}: {error.strerror}; allow more by fs.inotify.max_user_instances"
+                ) from error
             _drop_privileges(self._settings, addresses, self._path)
             self._listen_to_signals()
             self._selector.register(self._watch, selectors.EVENT_READ)
@@ -149,8 +157,8 @@ class Supervisor:
 
     def _turn(self) -> None:
         now = time.monotonic()
-        due = min((at for at, _ in self._respawns), default=None)
-        timeout = None if due is None else max(0.0, due - now)
+        due = min((at for at, _ in self._respawns), default=now + _LOOK_SECONDS)
+        timeout = min(max(0.0, due - now), _LOOK_SECONDS)
         for key, events in self._selector.select(timeout):
             if key.fileobj is self._wake_reader:
                 self._on_signals()
@@ -158,6 +166,8 @@ class Supervisor:
                 self._reload(self._watch.changed())
             else:
                 self._on_control(key.data, events)
+        if self._watch is not None and self._watch.renew():
+            self._reload(None)
         now = time.monotonic()
         for at, index in [each for each in self._respawns if each[0] <= now]:
             self._respawns.remove((at, index))

@@ -9,6 +9,7 @@ import os
 import socket
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -29,6 +30,12 @@ class FolderWatch(Protocol):
 
     def changed(self) -> set[Path] | None:
         """The paths that changed; None where that is not known and everything must be looked at."""
+        ...
+
+    def renew(self) -> bool:
+        """To be called once in a while: whether another folder stands in the place of the one watched until now (it
+        was moved away, or removed and made again). That one is watched from now on, and must be looked at.
+        """
         ...
 
     def close(self) -> None: ...
@@ -52,37 +59,66 @@ class _InotifyWatch:
         )
         self._inotify = INotify()
         self._folders: dict[int, Path] = {}
-        self._add(folder)
-        for below, _, _ in os.walk(folder):
-            self._add(Path(below))
+        self._folder = folder
+        self._identity: tuple[int, int] | None = None
+        self.renew()
 
     def _add(self, folder: Path) -> None:
-        if len(self._folders) < _FOLDERS:
-            self._folders[self._inotify.add_watch(folder, self._mask)] = folder
+        for below, _, _ in os.walk(folder):
+            if len(self._folders) >= _FOLDERS:
+                return
+            # One that is gone again, or not for us to read: nothing in it can be a zone's.
+            with suppress(OSError):
+                self._folders[self._inotify.add_watch(below, self._mask)] = Path(below)
+
+    def renew(self) -> bool:
+        try:
+            status = self._folder.stat()
+        except OSError:
+            self._identity = None
+            return False
+        if (status.st_dev, status.st_ino) == self._identity:
+            return False
+        for watch in self._folders:
+            with suppress(OSError):
+                self._inotify.rm_watch(watch)
+        self._folders.clear()
+        self._add(self._folder)
+        # Where the system grants us no watch, this is what is left: a look at everything each time.
+        self._identity = (status.st_dev, status.st_ino) if self._folders else None
+        return True
 
     def fileno(self) -> int:
         return int(self._inotify.fileno())
 
     def changed(self) -> set[Path] | None:
         paths: set[Path] = set()
+        everything = False
         for event in self._inotify.read(timeout=0):
             if event.mask & flags.Q_OVERFLOW:
-                return None
+                everything = True
+                continue
             folder = self._folders.get(event.wd)
-            if folder is None or event.mask & flags.IGNORED:
-                self._folders.pop(event.wd, None)
+            if folder is None:
+                continue
+            if event.mask & flags.IGNORED:
+                del self._folders[event.wd]
+                if folder == self._folder:
+                    # It is gone. What is made in its place may look the same, down to the number of its inode.
+                    self._identity = None
                 continue
             path = folder / event.name
             if event.mask & flags.ISDIR:
                 if event.mask & (flags.CREATE | flags.MOVED_TO):
                     self._add(path)
                 # What was in it came or went without events of its own.
-                return None
+                everything = True
+                continue
             # CREATE alone is a file still being written, unless it is a hard or symbolic link, complete from its first
             # moment.
             if not event.mask & flags.CREATE or path.is_symlink() or _has_several_names(path):
                 paths.add(path)
-        return paths
+        return None if everything else paths
 
     def close(self) -> None:
         self._inotify.close()
@@ -116,6 +152,9 @@ class _PollingWatch:
     def changed(self) -> set[Path] | None:
         self._reader.recv(4096)
         return None
+
+    def renew(self) -> bool:
+        return False
 
     def close(self) -> None:
         self._over.set()
