@@ -17,9 +17,11 @@ from pathlib import Path
 
 import pytest
 
+from mx10.config import NameserverSettings, ZoneSettings
 from mx10.dns import message as m
 from mx10.dns import rrtypes as rr
 from mx10.dns.wirename import from_text
+from mx10.nameserver.supervisor import Supervisor
 from mx10.nameserver.watch import watch_folder
 
 ZONE = """$TTL 3600
@@ -228,6 +230,28 @@ def test_sighup_reads_the_folder_again(serve: Callable[..., Serving]) -> None:
     node.process.send_signal(signal.SIGHUP)
     node.wait_for("reading the folder again")
     node.until(lambda: node.address() == bytes((192, 0, 2, 51)))
+
+
+@pytest.fixture
+def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
+    """A supervisor that was not started, in this process."""
+    numbers = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+    before = [signal.getsignal(number) for number in numbers]
+    made = Supervisor(NameserverSettings(zone_dir=tmp_path), ZoneSettings())
+    yield made
+    made._stop()
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+def test_a_storm_of_signals_hides_none(supervisor: Supervisor) -> None:
+    supervisor._listen_to_signals()
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            supervisor._wake_writer.send(bytes((signal.SIGHUP,)))
+    os.kill(os.getpid(), signal.SIGTERM)
+    supervisor._on_signals()
+    assert supervisor._stopping
 
 
 def test_a_worker_that_dies_is_replaced_and_knows_the_zones_as_they_are(serve: Callable[..., Serving]) -> None:

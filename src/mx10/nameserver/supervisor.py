@@ -90,6 +90,7 @@ class Supervisor:
         self._sockets: list[list[Sockets]] = []
         self._stopping = False
         self._watch: FolderWatch | None = None
+        self._signals: set[int] = set()
         self._wake_reader, self._wake_writer = socket.socketpair()
 
     def run(self) -> None:
@@ -142,7 +143,7 @@ class Supervisor:
         self._wake_writer.setblocking(False)
         signal.set_wakeup_fd(self._wake_writer.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
-            signal.signal(number, lambda *_: None)
+            signal.signal(number, lambda came, _: self._signals.add(came))
         self._selector.register(self._wake_reader, selectors.EVENT_READ)
 
     def _load(self) -> list[Problem]:
@@ -174,7 +175,10 @@ class Supervisor:
             self._start_worker(index)
 
     def _on_signals(self) -> None:
-        numbers = set(self._wake_reader.recv(4096))
+        self._wake_reader.recv(4096)
+        # Not by the octets read: where hundreds came meanwhile, there was no room for the last, and it may be the one
+        # that matters.
+        numbers, self._signals = self._signals, set()
         if numbers & {signal.SIGTERM, signal.SIGINT}:
             self._stopping = True
             return
