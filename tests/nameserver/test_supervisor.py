@@ -5,6 +5,7 @@ import json
 import os
 import queue
 import re
+import selectors
 import shutil
 import signal
 import socket
@@ -21,7 +22,7 @@ from mx10.config import NameserverSettings, ZoneSettings
 from mx10.dns import message as m
 from mx10.dns import rrtypes as rr
 from mx10.dns.wirename import from_text
-from mx10.nameserver.supervisor import Supervisor
+from mx10.nameserver.supervisor import Supervisor, _Worker
 from mx10.nameserver.watch import watch_folder
 
 ZONE = """$TTL 3600
@@ -252,6 +253,47 @@ def test_a_storm_of_signals_hides_none(supervisor: Supervisor) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
     supervisor._on_signals()
     assert supervisor._stopping
+
+
+def _hanging_worker(supervisor: Supervisor) -> tuple[_Worker, socket.socket, subprocess.Popen[bytes]]:
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    worker = _Worker(0, process.pid, ours, time.monotonic())
+    supervisor._workers[process.pid] = worker
+    supervisor._selector.register(ours, selectors.EVENT_READ, worker)
+    return worker, theirs, process
+
+
+def test_a_worker_that_hangs_is_ended_once_and_nothing_more_is_kept_for_it(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mx10.nameserver.supervisor._BACKLOG", 1 << 20)
+    worker, theirs, process = _hanging_worker(supervisor)
+    with theirs, process:
+        # One change larger than the limit is no sign of hanging.
+        supervisor._tell(worker, bytes(4 << 20))
+        supervisor._tell(worker, b"small")
+        assert process.poll() is None
+        for _ in range(40):
+            supervisor._tell(worker, bytes(1 << 16))
+        assert (worker.given_up, len(worker.waiting)) == (True, 0)
+        assert process.wait(10) == -signal.SIGKILL
+        worker.control.close()
+        supervisor._workers.clear()
+
+
+def test_neither_a_fork_that_fails_nor_a_fault_in_reading_ends_the_supervisor(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise BlockingIOError(11, "no more processes")
+
+    monkeypatch.setattr(os, "fork", fails)
+    supervisor._start_worker(3)
+    assert [index for _, index in supervisor._respawns] == [3]
+    monkeypatch.setattr(supervisor._folder, "reload", fails)
+    supervisor._reload(None)
 
 
 def test_a_worker_that_dies_is_replaced_and_knows_the_zones_as_they_are(serve: Callable[..., Serving]) -> None:

@@ -60,8 +60,9 @@ class _Worker:
     control: socket.socket
     started: float
     ready: bool = False
-    waiting: deque[bytes] = field(default_factory=deque)
+    waiting: deque[memoryview] = field(default_factory=deque)
     backlog: int = 0
+    given_up: bool = False
 
 
 class Supervisor:
@@ -191,7 +192,12 @@ class Supervisor:
     def _reload(self, paths: set[Path] | None) -> None:
         if paths is not None and not paths:
             return
-        changes: Changes = self._folder.reload(paths)
+        try:
+            changes: Changes = self._folder.reload(paths)
+        except Exception:
+            # A fault of ours, or no memory for a huge file: those who ask for the other zones shall not notice.
+            log.exception("the changes could not be read; the zones stay as they are")
+            return
         _report(changes.problems)
         for apex, packed in changes.changed.items():
             log.info("zone removed" if packed is None else "zone loaded", zone=to_text(apex))
@@ -203,7 +209,14 @@ class Supervisor:
         ours, theirs = socket.socketpair()
         for end in (ours, theirs):
             end.setblocking(False)
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            log.error("no new worker; tried again soon", worker=index, cause=error.strerror)
+            ours.close()
+            theirs.close()
+            self._respawns.append((time.monotonic() + _RESPAWN_SECONDS, index))
+            return
         if pid == 0:
             self._become_worker(index, ours, theirs)
         theirs.close()
@@ -250,12 +263,18 @@ class Supervisor:
             log.info("ready", listening=where, zones=len(self._folder.zones), workers=len(self._sockets))
 
     def _tell(self, worker: _Worker, message: bytes) -> None:
-        worker.waiting.append(message)
-        worker.backlog += len(message)
-        if worker.backlog > _BACKLOG:
+        if worker.given_up:
+            return
+        # The one on its way does not count: a single zone may be larger than the limit.
+        if worker.backlog - (len(worker.waiting[0]) if worker.waiting else 0) > _BACKLOG:
             log.error("worker hangs; it is replaced", worker=worker.index, pid=worker.pid)
+            worker.given_up = True
+            worker.waiting.clear()
             os.kill(worker.pid, signal.SIGKILL)
             return
+        # A view, so that what is left of a large zone is not copied each time a part of it went out.
+        worker.waiting.append(memoryview(message))
+        worker.backlog += len(message)
         self._flush(worker)
 
     def _flush(self, worker: _Worker) -> None:
