@@ -12,6 +12,7 @@ from mx10.config import NameserverSettings
 from mx10.dns import message as m
 from mx10.dns import rrtypes as rr
 from mx10.dns.wirename import from_text
+from mx10.nameserver.compiled import compile_reply
 from mx10.nameserver.responder import Responder
 from mx10.nameserver.table import ZoneTable
 from mx10.zones.zone import Zone
@@ -190,6 +191,17 @@ def test_the_tables_take_no_more_memory_than_they_count(tmp_path: Path, zones: i
     finally:
         tracemalloc.stop()
     assert 0.5 * responder.cache.size < taken < 1.05 * responder.cache.size
+
+
+def test_a_large_answer_is_compiled_once_whatever_form_asks(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask = serving({"example": "\n".join(f"big A 192.0.{i // 250}.{i % 250}" for i in range(3000))})
+    made = []
+    monkeypatch.setattr(
+        "mx10.nameserver.responder.compile_reply", lambda *args: made.append(args) or compile_reply(*args)
+    )
+    for payload in range(600, 700):
+        assert ask("big.example.", payload=payload).tc
+    assert len(made) == 1
 
 
 def test_what_a_generation_forgets_is_found_in_the_one_before(tmp_path: Path) -> None:

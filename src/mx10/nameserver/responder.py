@@ -20,6 +20,8 @@ from mx10.nameserver.table import ZoneTable
 EDNS_NSID: Final = 3
 """Option code of the name server identifier (RFC 5001)."""
 MAX_TCP: Final = 0xFFFF
+_WORTH_KEEPING: Final = 1500
+"""Octets of records: to write more of them down costs more than ten ordinary answers."""
 
 _HEADER: Final = Struct("!6H")
 _NO_RECORDS: Final = (b"\0\0\0\0\0\0", b"\0\0\0\0\0\1")
@@ -156,7 +158,8 @@ class Responder:
             if reply is None:
                 return None
             compiled = compile_reply(reply, question)
-            if keep:
+            # One that was much work is kept in any case: the client may ask in thousands of forms, each plain.
+            if keep or len(compiled.tail) > _WORTH_KEEPING:
                 self.cache.keep_compiled(key, compiled)
         return compiled
 
