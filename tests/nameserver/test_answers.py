@@ -104,6 +104,17 @@ def test_rfc6672_dname(serving: Serving) -> None:
     assert words(ask("www.old.example.", "CNAME").answer)[1:] == ["www.old.example. CNAME www.new.example."]
 
 
+def test_rfc2181_5_a_dname_stands_in_the_answer_once(serving: Serving) -> None:
+    ask = serving({"example": "old DNAME new\na.new CNAME b.old\nb.new A 192.0.2.1"})
+    assert words(ask("a.old.example.").answer) == [
+        "old.example. DNAME new.example.",
+        "a.old.example. CNAME a.new.example.",
+        "a.new.example. CNAME b.old.example.",
+        "b.old.example. CNAME b.new.example.",
+        "b.new.example. A 192.0.2.1",
+    ]
+
+
 def test_rfc6672_2_2_a_name_that_becomes_too_long_is_yxdomain(serving: Serving) -> None:
     long = ".".join(["a" * 60] * 3)
     ask = serving({"example": f"x DNAME {long}"})

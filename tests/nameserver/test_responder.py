@@ -12,7 +12,8 @@ from mx10.config import NameserverSettings
 from mx10.dns import message as m
 from mx10.dns import rrtypes as rr
 from mx10.dns.wirename import from_text
-from mx10.nameserver.compiled import compile_reply
+from mx10.nameserver.answers import Reply
+from mx10.nameserver.compiled import Compiled, compile_reply
 from mx10.nameserver.responder import Responder
 from mx10.nameserver.table import ZoneTable
 from mx10.zones.zone import Zone
@@ -156,6 +157,14 @@ def test_a_new_zone_below_another_takes_over_its_names(tmp_path: Path, serving: 
     assert words(ask("other.sub.example.").answer) == ["other.sub.example. A 192.0.2.9"]
 
 
+def test_a_ds_set_behind_an_alias_is_that_of_the_upper_zone_once_it_is_there(tmp_path: Path, serving: Serving) -> None:
+    ask = serving({"test": "alias CNAME sub.example.", "sub.example": ""})
+    assert len(ask("alias.test.", "DS").answer) == 1
+    upper = "sub NS ns1.sub\nns1.sub A 192.0.2.1\nsub DS 12345 13 2 " + "ab" * 32
+    ask.responder.put_zone(*packed_zone(tmp_path / "new", "example", upper))
+    assert [record.type for record in ask("alias.test.", "DS").answer] == [rr.CNAME, rr.DS]
+
+
 def test_random_names_cannot_grow_the_tables_past_their_limit(tmp_path: Path) -> None:
     zones = dict([packed_zone(tmp_path / "z", "example", "* A 192.0.2.1\nwww MX 10 mx\nmx A 192.0.2.3")])
     responder = Responder(ZoneTable(zones), NameserverSettings(answer_cache_mb=1))
@@ -196,9 +205,12 @@ def test_the_tables_take_no_more_memory_than_they_count(tmp_path: Path, zones: i
 def test_a_large_answer_is_compiled_once_whatever_form_asks(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
     ask = serving({"example": "\n".join(f"big A 192.0.{i // 250}.{i % 250}" for i in range(3000))})
     made = []
-    monkeypatch.setattr(
-        "mx10.nameserver.responder.compile_reply", lambda *args: made.append(args) or compile_reply(*args)
-    )
+
+    def compile_and_count(reply: Reply, question: bytes) -> Compiled:
+        made.append(question)
+        return compile_reply(reply, question)
+
+    monkeypatch.setattr("mx10.nameserver.responder.compile_reply", compile_and_count)
     for payload in range(600, 700):
         assert ask("big.example.", payload=payload).tc
     assert len(made) == 1

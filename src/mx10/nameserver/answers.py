@@ -66,11 +66,12 @@ def answer(
     if zone is None:
         return None
     reply = Reply(dnssec=dnssec, whole_any=whole_any)
-    if rrtype == rr.DS and zone.apex == name:
-        reply.apexes.add(b"")
     seen = {name}
     for _ in range(CHAIN_LIMIT):
         reply.apexes.add(zone.apex)
+        if rrtype == rr.DS and zone.apex == name:
+            # The upper zone, to which this question belongs, is not ours yet.
+            reply.apexes.add(b"")
         target = _answer_in_zone(zone, name, rrtype, reply)
         if target is None or target in seen:
             break
@@ -154,7 +155,9 @@ def _deny(zone: Zone, reply: Reply, rcode: rr.Rcode) -> None:
 
 def _follow_dname(owner: bytes, dname: RRset, name: bytes, rrtype: int, reply: Reply) -> bytes | None:
     """A DNAME above the name: the CNAME it stands for is made here (RFC 6672 section 3.1)."""
-    reply.answer.append((owner, rr.DNAME, dname))
+    # A chain may come by more than once; a record stands in a section once (RFC 2181 section 5).
+    if (owner, rr.DNAME, dname) not in reply.answer:
+        reply.answer.append((owner, rr.DNAME, dname))
     target = name[: len(name) - len(owner)] + dname[1][0]
     if len(target) > MAX_NAME:
         reply.rcode = rr.Rcode.YXDOMAIN
