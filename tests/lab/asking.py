@@ -10,7 +10,8 @@ from mx10.dns.message import Message, Record
 from mx10.dns.wirename import from_text, to_text
 from mx10.lab.server import Lab
 from mx10.names import domain_from_text
-from mx10.resolver.transports import Asking, Exchanger, Server, Transport, ask_server
+from mx10.resolver.asking import Asking, Server, Transport
+from mx10.resolver.transports import Exchanger, ask_server
 
 
 @dataclass

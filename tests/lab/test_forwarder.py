@@ -12,8 +12,8 @@ from mx10.dns import rrtypes as rr
 from mx10.dns.message import parse
 from mx10.dns.wirename import from_text
 from mx10.lab.forwarder import Forwarder
+from mx10.resolver.asking import Transport
 from mx10.resolver.iterate import Iterator
-from mx10.resolver.transports import Transport
 from tests.lab.asking import Client, extended_error, words
 from tests.lab.conftest import Start
 

@@ -18,7 +18,8 @@ from mx10.lab import ZONES
 from mx10.lab.guide import examples
 from mx10.lab.server import Lab
 from mx10.names import domain_from_text
-from mx10.resolver.transports import Asking, Exchanger, Server, TransportError
+from mx10.resolver.asking import Asking, Server, TransportError
+from mx10.resolver.transports import Exchanger
 
 NAMED = """
 options {{

@@ -10,8 +10,8 @@ from mx10.config import ResolverSettings
 from mx10.dns import message as m
 from mx10.dns import rrtypes as rr
 from mx10.dns.message import Edns, Message, Record
+from mx10.resolver.asking import Server, Transport
 from mx10.resolver.forwarder import Forwarder
-from mx10.resolver.transports import Server, Transport
 
 Reply = bytes | Message | None
 Behaviour = Callable[[Message], "Reply | Iterable[Reply] | Awaitable[Reply]"]

@@ -12,6 +12,7 @@ from mx10.dns.message import Record
 from mx10.dns.wirename import ROOT, fold, from_text, to_text
 from mx10.names import DomainError
 from mx10.resolver.answer import Answer, Status
+from mx10.resolver.asking import Server, Transport
 from mx10.resolver.lookup import (
     EXCHANGERS,
     Looker,
@@ -25,7 +26,6 @@ from mx10.resolver.lookup import (
 )
 from mx10.resolver.resolvconf import ResolvConf
 from mx10.resolver.servers import Named, ServerError, ServerNotFoundError, find, server_from_text
-from mx10.resolver.transports import Server, Transport
 from tests.resolver.internet import name, record
 
 

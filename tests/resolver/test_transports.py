@@ -1,6 +1,7 @@
 """What of the packets that come back is believed: only an answer to the question asked."""
 
 import asyncio
+import contextlib
 import socket
 from dataclasses import replace
 
@@ -10,16 +11,8 @@ from mx10.dns import message as m
 from mx10.dns import rrtypes as rr
 from mx10.dns.message import Message, Question
 from mx10.dns.wirename import fold
-from mx10.resolver.transports import (
-    WRONG_PACKETS,
-    Asking,
-    Exchanger,
-    Server,
-    Transport,
-    TransportError,
-    ask_server,
-    mixed_case,
-)
+from mx10.resolver.asking import Asking, Server, Transport, TransportError, mixed_case
+from mx10.resolver.transports import WRONG_PACKETS, Exchanger, ask_server
 from tests.resolver.hostile import SHORT, Behaviour, Hostile, Reply, response, silent, unused_port
 from tests.resolver.internet import name, record
 
@@ -173,10 +166,65 @@ async def test_a_server_from_before_edns_is_asked_plainly(rcode: int, with_quest
     assert [query.edns is None for query in hostile.asked] == [False, True]
 
 
-async def test_a_refusal_with_edns_is_no_reason_to_ask_plainly() -> None:
-    async with Hostile(lambda query: response(query, rcode=rr.Rcode.FORMERR)) as hostile:
-        assert (await ask(hostile.server)).rcode == rr.Rcode.FORMERR
+async def test_a_server_that_sends_the_question_back_is_asked_plainly() -> None:
+    """With its OPT record, and FORMERR in it: RFC 6891 section 7 would have it without."""
+
+    def echo(query: Message) -> Message:
+        return right(query) if query.edns is None else replace(query, flags=query.flags | m.QR, rcode=rr.Rcode.FORMERR)
+
+    async with Hostile(echo) as hostile:
+        assert (await ask(hostile.server)).answer == (RIGHT,)
+    assert [query.edns is None for query in hostile.asked] == [False, True]
+
+
+@pytest.mark.parametrize("rcode", [rr.Rcode.REFUSED, rr.Rcode.SERVFAIL, rr.Rcode.NOTIMP])
+async def test_a_refusal_with_edns_is_no_reason_to_ask_plainly(rcode: int) -> None:
+    async with Hostile(lambda query: response(query, rcode=rcode)) as hostile:
+        assert (await ask(hostile.server)).rcode == rcode
     assert len(hostile.asked) == 1
+
+
+async def test_a_connection_that_died_without_a_word_is_left() -> None:
+    """The first one answers once and never again; what is still asked on it has its time, the next question a new
+    one."""
+    connections = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        dying = connections == 1
+        answered = False
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                packet = await reader.readexactly(int.from_bytes(await reader.readexactly(2), "big"))
+                if not (dying and answered):
+                    reply = m.encode(right(m.parse(packet)))
+                    writer.write(len(reply).to_bytes(2, "big") + reply)
+                answered = True
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        exchanger = Exchanger(Server("127.0.0.1", port, Transport.TCP))
+        asked = [await exchanger.ask(NAME, rr.A, 0.2, Asking())]
+        with pytest.raises(TimeoutError):
+            await exchanger.ask(NAME, rr.A, 0.1, Asking())
+        asked += [await exchanger.ask(NAME, rr.A, 0.2, Asking()) for _ in range(3)]
+        await exchanger.close()
+    assert [one.answer for one in asked] == [(RIGHT,)] * 4
+    assert connections == 2
+
+
+async def test_an_address_of_a_link() -> None:
+    """As routers announce themselves: ``nameserver fe80::1%eth0``."""
+    loopback = socket.if_nametoindex("lo")
+    for zone in ("lo", str(loopback)):
+        # Nobody is there; but it is the net that says so, and not the socket that the address is wrong.
+        with pytest.raises(TransportError, match=r"unreachable|refused|assign"):
+            await ask(Server(f"fe80::1%{zone}", unused_port()))
+    for zone in ("nosuch0", "9" * 30):
+        with pytest.raises(TransportError, match="no interface with this name"):
+            await ask(Server(f"fe80::1%{zone}", unused_port()))
 
 
 async def test_nobody_there() -> None:

@@ -10,10 +10,10 @@ from mx10.cli import ABSENT, NO_ANSWER, OK, USAGE, UsageError
 from mx10.cli.context import Context
 
 if TYPE_CHECKING:
+    from mx10.resolver.asking import Server
     from mx10.resolver.forwarder import Forwarder
     from mx10.resolver.lookup import Looker, Lookup
     from mx10.resolver.servers import Named
-    from mx10.resolver.transports import Server
 
 SUMMARY = "look up MX records with the addresses of every exchanger, or records of any other type"
 
@@ -182,9 +182,9 @@ async def _forwarder(args: argparse.Namespace, named: list["Named"], context: Co
     Raises:
         ServerNotFoundError: a server's name leads to no address.
     """
+    from mx10.resolver.asking import Transport
     from mx10.resolver.forwarder import Forwarder
     from mx10.resolver.servers import find
-    from mx10.resolver.transports import Transport
 
     settings = context.config.resolver
     via = _via(args)
@@ -201,7 +201,7 @@ async def _forwarder(args: argparse.Namespace, named: list["Named"], context: Co
 
 
 def _via(args: argparse.Namespace) -> "Callable[[Server], Server]":
-    from mx10.resolver.transports import DEFAULT_PORTS, Transport
+    from mx10.resolver.asking import DEFAULT_PORTS, Transport
 
     def changed(server: "Server") -> "Server":
         if args.way is None:

@@ -19,10 +19,11 @@ from mx10.dns.message import Message, Record
 from mx10.dns.rrtypes import Rcode
 from mx10.dns.wirename import ROOT, fold, is_under, parent, to_text
 from mx10.resolver.answer import Answer, Status
+from mx10.resolver.asking import TransportError
 from mx10.resolver.bailiwick import Lame, Referral, Step, Told, address_of, negative_ttl, read_response
 from mx10.resolver.expiring import Expiring
 from mx10.resolver.memory import FAILURE_SECONDS, Cut, Memory
-from mx10.resolver.transports import TransportError, ask_server
+from mx10.resolver.transports import ask_server
 
 OTHER_ERROR: Final = 0
 NO_REACHABLE_AUTHORITY: Final = 22

@@ -7,7 +7,7 @@ from mx10.dns import rdata
 from mx10.dns import rrtypes as rr
 from mx10.names import DomainError, ascii_text, display, domain_from_text
 from mx10.resolver.answer import Resolver, Status
-from mx10.resolver.transports import DEFAULT_PORTS, Server, Transport
+from mx10.resolver.asking import DEFAULT_PORTS, Server, Transport
 
 
 class ServerError(ValueError):
