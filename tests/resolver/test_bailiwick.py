@@ -1,5 +1,8 @@
 """What a response is believed, and above all what not."""
 
+from dataclasses import replace
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -140,3 +143,21 @@ def test_whatever_is_said_nothing_outside_the_zone_is_believed(
             assert all(is_under(step.owner, ZONE) for step in said.steps)
             assert all(is_under(each.name.lower(), ZONE) for each in said.records)
             assert not said.rcode or is_under(said.name, ZONE)
+
+
+@pytest.mark.parametrize("rrtype", [rr.MX, rr.A, rr.CNAME, rr.NS, rr.SOA])
+def test_a_damaged_record_is_no_absence(rrtype: int) -> None:
+    """Without its MX records a domain would take its mail itself (RFC 5321 section 5.1)."""
+    damaged = replace(response(), answer=(Record(NAME, rrtype, rr.IN, 60, b""),))
+    assert read(damaged) == Lame(f"answered with a damaged {rr.type_to_text(rrtype)} record")
+    assert read(replace(damaged, answer=(), authority=damaged.answer)) == read(damaged)
+
+
+def test_a_truncated_response_is_no_absence() -> None:
+    assert read(replace(response(), flags=m.QR | m.AA | m.TC)) == Lame("answered with a truncated response")
+
+
+def test_an_answer_to_another_question_is_no_absence() -> None:
+    for other in ("b.www.example. MX 10 x.example.", "www.example. A 192.0.2.1"):
+        assert read(response(other)) == Lame("answered another question")
+        assert read(response(other, soa=True)) == Told(NAME, rr.Rcode.NOERROR, soa=SOA)

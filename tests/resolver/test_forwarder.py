@@ -11,9 +11,9 @@ from mx10.dns import rrtypes as rr
 from mx10.dns.message import Edns, Message, Record
 from mx10.dns.wirename import fold, from_text
 from mx10.resolver.answer import Answer, Status
+from mx10.resolver.asking import Server, Transport
 from mx10.resolver.forwarder import Forwarder
 from mx10.resolver.resolvconf import ResolvConf
-from mx10.resolver.transports import Server, Transport
 from tests.resolver.hostile import (
     SHORT,
     Behaviour,
@@ -125,7 +125,12 @@ async def test_records_of_other_names_are_left_lying() -> None:
     other = record("other.example. A 192.0.2.66")
     answer = await answer_of(records(other, RIGHT))
     assert answer.records == answer.section == (RIGHT,)
-    assert (await answer_of(records(other))).status is Status.NODATA
+    # And where there is nothing else, the question was not answered: to take that for an absence would be to guess.
+    answer = await answer_of(records(other))
+    assert (answer.status, answer.records) == (Status.FAILURE, ())
+    assert answer.reason.startswith("an answer to another question from 127.0.0.1")
+    # With the SOA record that vouches for it, it is an absence.
+    assert (await answer_of(records(other, authority=[soa("example.")]))).status is Status.NODATA
 
 
 async def test_a_record_that_stands_twice_counts_once() -> None:
@@ -139,17 +144,62 @@ async def test_a_record_that_stands_twice_counts_once() -> None:
         Record(NAME, rr.A, rr.CH, 60, b"\1\2\3\4"),
         Record(NAME, rr.A, rr.IN, 60, b""),
         Record(NAME, rr.CNAME, rr.IN, 60, b""),
+        Record(from_text("example."), rr.DNAME, rr.IN, 60, b""),
     ],
 )
 async def test_data_that_cannot_be_is_not_believed(broken: Record) -> None:
     answer = await answer_of(records(broken))
-    assert (answer.status, answer.chain) == (Status.NODATA, ())
+    assert (answer.status, answer.chain) == (Status.FAILURE, ())
 
 
+@pytest.mark.parametrize("authority", [[], [soa("example.")]], ids=["bare", "with SOA"])
 @pytest.mark.parametrize("rrtype", [rr.MX, rr.NS, rr.SRV, rr.SOA])
-async def test_empty_data_is_no_record(rrtype: int) -> None:
-    answer = await answer_of(records(Record(NAME, rrtype, rr.IN, 60, b"")), rrtype=rrtype)
-    assert answer.status is Status.NODATA
+async def test_a_damaged_record_is_a_failure_and_no_absence(rrtype: int, authority: list[Record]) -> None:
+    """Without its MX records a domain would take its mail itself (RFC 5321 section 5.1)."""
+    answer = await answer_of(records(Record(NAME, rrtype, rr.IN, 60, b""), authority=authority), rrtype=rrtype)
+    assert answer.status is Status.FAILURE
+    assert answer.reason.startswith(f"a damaged {rr.type_to_text(rrtype)} record from 127.0.0.1")
+
+
+@pytest.mark.parametrize("answer", [[], [RIGHT]], ids=["nothing", "a part"])
+async def test_what_is_truncated_over_tcp_is_no_answer(answer: list[Record]) -> None:
+    """Nothing in it would be an absence, and a part of it all there is."""
+    found = await answer_of(records(*answer, flags=m.QR | m.TC | m.RA))
+    assert (found.status, found.records) == (Status.FAILURE, ())
+    assert found.reason.startswith("a truncated response from 127.0.0.1")
+
+
+async def test_a_damaged_address_beside_the_answer_is_left_lying() -> None:
+    beside = (Record(NAME, rr.AAAA, rr.IN, 60, b"\1"), Record(NAME, rr.AAAA, rr.IN, 60, bytes(16)))
+    answer = await answer_of(lambda query: replace(response(query, [RIGHT]), additional=beside))
+    assert (answer.records, answer.additional) == ((RIGHT,), beside[1:])
+
+
+@pytest.mark.parametrize("rcode", [rr.Rcode.NOERROR, rr.Rcode.NXDOMAIN])
+async def test_a_lame_server_knows_of_no_absence(rcode: int) -> None:
+    """It neither has the zone (AA) nor looks names up for others (RA); the next one is asked."""
+    lame = records(rcode=rcode, flags=m.QR | m.RD)
+    answer = await answer_of(lame)
+    assert answer.status is Status.FAILURE
+    assert "an empty response without authority or recursion from" in answer.reason
+    async with Hostile(lame) as one, Hostile(records(RIGHT)) as two, forwarder(one, two) as resolver:
+        assert (await resolver.resolve(NAME, rr.A)).records == (RIGHT,)
+    for knowing in (m.AA, m.RA):
+        status = (await answer_of(records(rcode=rcode, flags=m.QR | knowing))).status
+        assert status is (Status.NXDOMAIN if rcode else Status.NODATA)
+
+
+async def test_a_subtrees_alias_without_the_cname_that_belongs_to_it() -> None:
+    """RFC 6672 section 3.4.1: a resolver can make it itself."""
+    dname = Record(from_text("example."), rr.DNAME, rr.IN, 60, from_text("Moved.test."))
+    target = Record(from_text("mail.moved.test."), rr.A, rr.IN, 90, bytes(4))
+    answer = await answer_of(records(dname, target))
+    assert (answer.status, answer.chain) == (Status.OK, (name("mail.moved.test."),))
+    assert (answer.records, answer.ttl, answer.section) == ((target,), 60, (dname, target))
+    long = Record(from_text("example."), rr.DNAME, rr.IN, 60, from_text(".".join(["x" * 62] * 4)))
+    assert "too long" in (await answer_of(records(long))).reason
+    circle = Record(from_text("example."), rr.DNAME, rr.IN, 60, from_text("a.example."))
+    assert "aliases" in (await answer_of(records(circle))).reason
 
 
 async def test_aliases() -> None:

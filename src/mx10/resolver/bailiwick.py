@@ -12,6 +12,7 @@ from mx10.dns import rrtypes as rr
 from mx10.dns.message import Message, Record
 from mx10.dns.rrtypes import Rcode, rcode_to_text
 from mx10.dns.wirename import MAX_NAME, fold, is_under
+from mx10.resolver.reading import damage
 
 MAX_TTL: Final = 86400
 """Seconds for which anything is believed at most, whatever its TTL says (RFC 2181 section 8 allows such a limit)."""
@@ -86,6 +87,8 @@ def read_response(message: Message, zone: bytes, name: bytes, rrtype: int) -> Re
     """
     if message.rcode not in (Rcode.NOERROR, Rcode.NXDOMAIN, Rcode.YXDOMAIN):
         return Lame(f"answered {rcode_to_text(message.rcode)}")
+    if broken := damage(message):
+        return Lame(f"answered with {broken}")
     steps, end, records = _walk(message.answer, zone, name, rrtype)
     if message.rcode == Rcode.YXDOMAIN and message.aa and is_under(end, zone):
         # The name became too long below a DNAME (RFC 6672 section 2.2): a final word, as good as "no such name".
@@ -100,6 +103,9 @@ def read_response(message: Message, zone: bytes, name: bytes, rrtype: int) -> Re
         return referral
     if not message.aa:
         return Lame("answered without authority, and pointed nowhere")
+    if soa is None and message.answer and message.rcode == Rcode.NOERROR:
+        # Records, and none of them of this name and type: that is not to say that there are none.
+        return Lame("answered another question")
     return Told(name, Rcode(message.rcode), soa=soa)
 
 

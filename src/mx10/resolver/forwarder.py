@@ -13,13 +13,15 @@ from dataclasses import replace
 from typing import Final
 
 from mx10.config.settings import ResolverSettings
-from mx10.dns.message import Message, Record
+from mx10.dns import rrtypes as rr
+from mx10.dns.message import Record
 from mx10.resolver import reading
 from mx10.resolver.answer import Answer, Status
+from mx10.resolver.asking import Asking, Server, Transport, TransportError
 from mx10.resolver.expiring import Expiring
 from mx10.resolver.resolvconf import ResolvConf
 from mx10.resolver.resolvconf import read as read_resolvconf
-from mx10.resolver.transports import Asking, Exchanger, Server, Transport, TransportError
+from mx10.resolver.transports import Exchanger
 
 _RESUMED: Final = 8
 """Times a chain of aliases is asked on for, where a server stopped within it."""
@@ -155,7 +157,7 @@ class Forwarder:
             authenticated=message.ad and self._believes(server),
             rcode=message.rcode,
             reason=f"{found.reason} from {server}" if found.reason else "",
-            additional=_of_class_in(message),
+            additional=tuple(one for one in message.additional if one.klass == rr.IN and reading.is_sound(one)),
             section=found.section,
             denial=found.denial,
             ad=message.ad,
@@ -180,10 +182,6 @@ class Forwarder:
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
-
-
-def _of_class_in(message: Message) -> tuple[Record, ...]:
-    return tuple(record for record in message.additional if record.klass == 1)
 
 
 def _joined(first: Answer, rest: Answer) -> Answer:
