@@ -65,6 +65,28 @@ async def test_every_question_gets_its_answer_from_the_address_it_went_to(
         serving_here.close()
 
 
+@pytest.mark.parametrize(("host", "offset"), [("0.0.0.0", 16), ("::", 32)])
+def test_the_way_of_a_response_is_left_to_the_routes(serving: Serving, host: str, offset: int) -> None:
+    if not batch.available() or not has("::1"):
+        pytest.skip("no recvmmsg or no IPv6 here")
+    here = listeners.bind((host, 0))
+    client = socket.socket(here.udp.family, socket.SOCK_DGRAM)
+    try:
+        responder = serving({"example": ""}).responder
+        answering = batch.BatchSocket(here.udp, responder, 1232)
+        client.settimeout(5)
+        client.connect(("::1" if ":" in host else "127.0.0.1", here.udp.getsockname()[1]))
+        client.send(m.make_query(from_text("example."), rr.SOA, id=1))
+        answering.on_readable()
+        assert m.parse(client.recv(4096)).answer
+        # The kernel named the loopback interface there: 1 on Linux, in all network namespaces.
+        assert bytes(answering._controls)[offset : offset + 4] == bytes(4)
+        assert any(bytes(answering._controls)[:offset])
+    finally:
+        client.close()
+        here.close()
+
+
 async def test_a_datagram_larger_than_any_question_is_survived(serving: Serving, kind: str) -> None:
     serving_here = await listeners.listen(serving({"example": ""}).responder, [("127.0.0.1", 0)], NameserverSettings())
     try:

@@ -24,6 +24,8 @@ _ROUNDS: Final = 16
 _ADDRESS: Final = 28
 """Octets of the largest socket address, that of IPv6."""
 _CONTROL: Final = 64
+_HEADER_OF_CONTROL: Final = 16
+"""Octets of a control message before its data."""
 _ANSWER_ROOM: Final = 64
 """Octets of a slot beyond the largest answer."""
 
@@ -83,6 +85,8 @@ class BatchSocket:
         self._received = memoryview(self._receive_vector).cast("B").cast("I")
         self._sizes = memoryview(self._send_iov).cast("B").cast("Q")
         self._control_sizes = memoryview(self._receive_vector).cast("B").cast("Q") if control else None
+        self._interfaces = memoryview(self._controls).cast("B").cast("I")
+        self._interface_at = (_HEADER_OF_CONTROL + _interface_at(sock)) // 4
         self._view = memoryview(self._data)
         # Where each slot and what follows its id begin, and where its numbers stand in those arrays.
         self._places = [(i * slot, i * slot + 2, i * 16 + 14, i * 2 + 1) for i in range(_SLOTS)]
@@ -114,6 +118,9 @@ class BatchSocket:
             count = self._recvmmsg(fd, vector, _SLOTS, socket.MSG_DONTWAIT, None)
             if count <= 0:
                 return
+            if self._control_sizes is not None:
+                for i in range(count):
+                    self._interfaces[i * _CONTROL // 4 + self._interface_at] = 0
             self._answer(fd, count)
             if count < _SLOTS:
                 return
@@ -161,6 +168,15 @@ def _control_size(sock: socket.socket) -> int:
     return 0
 
 
+def _interface_at(sock: socket.socket) -> int:
+    """Where in the control message's data the kernel says through which interface a datagram came: octets.
+
+    That is set to 0 before it goes back: which way a response takes is for the routes to say. Through the interface of
+    the request there may be none, where the ways to and fro differ.
+    """
+    return 0 if sock.family == socket.AF_INET else 16
+
+
 class PlainSocket:
     """A bound UDP socket whose requests are answered one at a time, with what Python's own socket module has."""
 
@@ -184,6 +200,8 @@ class PlainSocket:
                 continue  # an ICMP error for an earlier response, told to us now
             response = self._responder.udp(request)
             if response is not None:
+                at = _interface_at(sock)
+                control = [(level, kind, data[:at] + bytes(4) + data[at + 4 :]) for level, kind, data in control]
                 try:
                     sock.sendmsg([response], control, 0, client)
                 except OSError:
