@@ -5,6 +5,7 @@ import json
 import os
 import queue
 import re
+import resource
 import selectors
 import shutil
 import signal
@@ -22,7 +23,7 @@ from mx10.config import NameserverSettings, ZoneSettings
 from mx10.dns import message as m
 from mx10.dns import rrtypes as rr
 from mx10.dns.wirename import from_text
-from mx10.nameserver.supervisor import Supervisor, _Worker
+from mx10.nameserver.supervisor import Supervisor, _allow_many_files, _Worker
 from mx10.nameserver.watch import watch_folder
 
 ZONE = """$TTL 3600
@@ -281,6 +282,18 @@ def test_a_worker_that_hangs_is_ended_once_and_nothing_more_is_kept_for_it(
         assert process.wait(10) == -signal.SIGKILL
         worker.control.close()
         supervisor._workers.clear()
+
+
+def test_as_many_files_may_be_open_as_connections_are_allowed() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (300, before[1]))
+        _allow_many_files(NameserverSettings(tcp_connections=400, workers=2))
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 400
+        _allow_many_files(NameserverSettings(tcp_connections=1))
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 400
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_neither_a_fork_that_fails_nor_a_fault_in_reading_ends_the_supervisor(

@@ -10,6 +10,7 @@ Signals: SIGHUP looks at every file of the folder again; SIGTERM and SIGINT end 
 import grp
 import os
 import pwd
+import resource
 import selectors
 import signal
 import socket
@@ -44,6 +45,8 @@ _BACKLOG: Final = 256 << 20
 """Octets of changes that may wait for one worker; one that takes none of them hangs, and is replaced."""
 _REPORTED: Final = 1000
 """Problems of zone files that are logged after one reading; the number of the others is."""
+_OTHER_FILES: Final = 100
+"""Open files beside sockets: the log, inotify, zone files being read, and what Python takes."""
 _UNPRIVILEGED: Final = "nobody"
 
 log = get_logger("nameserver")
@@ -100,6 +103,7 @@ class Supervisor:
         Raises:
             StartError: an address cannot be bound, or the user not be changed to.
         """
+        _allow_many_files(self._settings)
         addresses = self._bind()
         try:
             # Watching begins before reading, so that a change during the reading is seen.
@@ -372,7 +376,7 @@ def _drop_privileges(settings: NameserverSettings, addresses: Sequence[Address],
     """
     name = settings.user
     if os.geteuid() != 0:
-        if name and pwd.getpwuid(os.geteuid()).pw_name != name:
+        if name and name not in _names_of(os.geteuid()):
             raise StartError(
                 f"cannot become user {name!r}: only root can;"
                 " start as root, or as that user, or leave nameserver.user empty"
@@ -399,6 +403,28 @@ def _drop_privileges(settings: NameserverSettings, addresses: Sequence[Address],
             f"user {name!r} cannot read {folder}: let it (chmod, chown), or set nameserver.user to one that can"
         )
     log.info("rights given up", user=name)
+
+
+def _names_of(uid: int) -> tuple[str, ...]:
+    """The name of a user; none, as for the users of many containers, is no error."""
+    try:
+        return (pwd.getpwuid(uid).pw_name,)
+    except KeyError:
+        return ()
+
+
+def _allow_many_files(settings: NameserverSettings) -> None:
+    """Ask for as many open files as the sockets and TCP connections of one process may take. Where the system allows
+    fewer, connections wait to be accepted.
+    """
+    sockets = 2 * len(settings.listen) * settings.workers
+    wanted = sockets + settings.workers + settings.tcp_connections + _OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and wanted > hard:
+        log.warning("fewer open files allowed than may be wanted; see ulimit -n", allowed=hard, wanted=wanted)
+        wanted = hard
+    if soft != resource.RLIM_INFINITY and wanted > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _import_what_comes_later() -> None:
