@@ -127,6 +127,8 @@ EXAMPLE = from_text("example.com")
         ("user@[IPv6:2001:db8::1]", MailAddress("user", literal=IPv6Address("2001:db8::1"))),
         ("user@[ipv6:::1]", MailAddress("user", literal=IPv6Address("::1"))),
         ("用户@例え.テスト", MailAddress("用户", from_text("xn--r8jz45g.xn--zckzah"))),
+        ("user@under_score.example", MailAddress("user", from_text("under_score.example"))),
+        ("user@Example.com.", MailAddress("user", EXAMPLE)),
         ("x" * 64 + "@example.com", MailAddress("x" * 64, EXAMPLE)),
     ],
 )
@@ -154,6 +156,20 @@ def test_addresses(text: str, expected: MailAddress) -> None:
         ("user@a@b", 5),
         ("user@example..com", 5),
         ("user@.", 5),
+        ("user@192.0.2.1", 5),
+        ("user@2001:db8::1", 5),
+        ("user@a,b.example", 5),
+        ("user@a\\.b.example", 5),
+        ("user@a\\032b.example", 5),
+        ('user@a"b.example', 5),
+        ("user@*.example", 5),
+        ("us\x9ber@example.com", 2),
+        ("us\u2028er@example.com", 2),
+        ("\udcffuser@example.com", 0),
+        ('"us\x9ber"@example.com', 3),
+        ('"us\\\x9ber"@example.com', 4),
+        ('"us\udcffer"@example.com', 3),
+        ('"user\\', 5),
         ("user@[192.0.2.1", 14),
         ("user@[192.0.2.256]", 5),
         ("user@[2001:db8::1]", 5),
@@ -179,7 +195,9 @@ def test_any_text_is_an_address_or_an_error(text: str) -> None:
         address = parse_address(text)
     except AddressError as error:
         assert 0 <= error.position <= len(text)
+        assert str(error).isprintable()
         return
+    assert str(address).encode(), "no halves of characters"
     assert (address.domain is None) != (address.literal is None)
     assert parse_address(str(address)) == address
 
@@ -189,6 +207,9 @@ def test_destinations() -> None:
     assert parse_destination("user@example.com") == MailAddress("user", EXAMPLE)
     assert parse_destination("[192.0.2.1]") == IPv4Address("192.0.2.1")
     assert parse_destination("[IPv6:::1]") == IPv6Address("::1")
+    for text in ("192.0.2.1", "2001:db8::1"):
+        with pytest.raises(AddressError, match="stands in brackets, as \\["):
+            parse_destination(text)
     for text in ("[192.0.2.1", "[x]", "a..b", ""):
         with pytest.raises(ValueError, match=r"is no|empty"):
             parse_destination(text)

@@ -7,7 +7,7 @@ needs it. Mail addresses follow RFC 5321 section 4.1.2, and RFC 6531 where they 
 
 import re
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
 from mx10.dns import wirename
@@ -20,7 +20,12 @@ MAX_ADDRESS: Final = 254
 MAX_TEXT: Final = 1024
 """Characters of text that are looked at at all."""
 
-_ATOM: Final = re.compile(r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~\u0080-\U0010ffff]+")
+_FORBIDDEN: Final = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+"""Controls, ends of lines, and the halves of characters that octets become which are no UTF-8: they have no place in a
+mail address, and would do harm in a terminal or a log."""
+_ATOM: Final = re.compile(r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~\u00a0-\u2027\u202a-\ud7ff\ue000-\U0010ffff]+")
+_HOST_LABEL: Final = re.compile(rb"[a-z0-9_-]+")
+"""A label of a mail domain: RFC 5321 section 4.1.2, and the underscore that some hosts have all the same."""
 _OTHER_DOTS: Final = re.compile("[\u3002\uff0e\uff61]")
 """What stands for a dot in other scripts (UTS 46 section 4, step 2; RFC 3490 section 3.1)."""
 
@@ -161,13 +166,18 @@ def parse_destination(text: str) -> MailAddress | Destination:
     """What ``mx10 route`` is asked about: a mail address, a domain, or an address literal.
 
     Raises:
-        AddressError: it has an ``@`` and is no mail address, or begins with ``[`` and is no literal.
+        AddressError: it has an ``@`` and is no mail address, begins with ``[`` and is no literal, or is an IP address
+            without brackets.
         DomainError: it is no domain.
     """
     trimmed = text.strip()
     if trimmed.startswith("[") and "@" not in trimmed:
         return _literal(trimmed, trimmed, 0)
-    return parse_address(trimmed) if "@" in trimmed else domain_from_text(trimmed)
+    if "@" in trimmed:
+        return parse_address(trimmed)
+    if (address := _ip_address(trimmed)) is not None:
+        raise AddressError(trimmed, 0, f"an IP address stands in brackets, as {show_destination(address)}")
+    return domain_from_text(trimmed)
 
 
 def parse_address(text: str) -> MailAddress:
@@ -185,7 +195,7 @@ def parse_address(text: str) -> MailAddress:
         what = (
             "the @ and the domain are missing"
             if at >= len(text)
-            else f"{text[at]!r} may not stand here; quote the part before the @"
+            else _forbidden(text[at]) or f"{text[at]!r} may not stand here; quote the part before the @"
         )
         raise AddressError(text, at, what)
     rest = text[at + 1 :]
@@ -197,11 +207,29 @@ def parse_address(text: str) -> MailAddress:
         domain = domain_from_text(rest)
     except DomainError as error:
         raise AddressError(text, at + 1, str(error)) from None
-    if domain == wirename.ROOT:
-        raise AddressError(text, at + 1, "the root is no mail domain")
+    _check_mail_domain(domain, rest, text, at + 1)
     if len(text.encode("utf-8", "replace")) > MAX_ADDRESS:
         raise AddressError(text, MAX_ADDRESS, f"the address is longer than {MAX_ADDRESS} octets")
     return MailAddress(local, domain)
+
+
+def _check_mail_domain(domain: bytes, written: str, whole: str, position: int) -> None:
+    """Refuse what is a name in the DNS and no domain of a mail address (RFC 5321 section 4.1.2)."""
+    if domain == wirename.ROOT:
+        raise AddressError(whole, position, "the root is no mail domain")
+    if (address := _ip_address(written)) is not None:
+        raise AddressError(whole, position, f"an IP address stands in brackets, as {show_destination(address)}")
+    for label in wirename.labels(domain):
+        if not _HOST_LABEL.fullmatch(label):
+            shown = ascii_text(wirename.from_labels((label,)))
+            raise AddressError(whole, position, f"{_shown(shown)} is no part of a mail domain")
+
+
+def _ip_address(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None
 
 
 def _is_dot_atom(local: str) -> bool:
@@ -220,7 +248,7 @@ def _dotted_local(text: str) -> tuple[str, int]:
                 else "a letter or digit is missing"
             )
             if at < len(text) and text[at] not in "@.":
-                what = f"{text[at]!r} may only stand within quotes"
+                what = _forbidden(text[at]) or f"{text[at]!r} may only stand within quotes"
             raise AddressError(text, at, what)
         at = atom.end()
         if text[at : at + 1] != ".":
@@ -235,13 +263,22 @@ def _quoted_local(text: str) -> tuple[str, int]:
     while at < len(text) and text[at] != '"':
         if text[at] == "\\":
             at += 1
-        if at >= len(text) or text[at] < " " or text[at] == "\x7f":
-            raise AddressError(text, min(at, len(text) - 1), "a quoted part holds no control characters")
+        if at >= len(text):
+            break
+        if what := _forbidden(text[at]):
+            raise AddressError(text, at, what)
         chars.append(text[at])
         at += 1
     if at >= len(text):
         raise AddressError(text, len(text) - 1, "the quote is not closed")
     return "".join(chars), at + 1
+
+
+def _forbidden(char: str) -> str:
+    """What is wrong with a character that may stand nowhere; empty for any other."""
+    if not _FORBIDDEN.fullmatch(char):
+        return ""
+    return "it is not UTF-8" if "\ud800" <= char <= "\udfff" else f"{char!r} is a control character"
 
 
 def _literal(text: str, whole: str, position: int) -> IPv4Address | IPv6Address:
