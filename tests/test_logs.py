@@ -1,7 +1,9 @@
 """The log: one line an event, for people or for programs, that nobody outside can forge."""
 
+import contextlib
 import io
 import json
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -90,3 +92,11 @@ def test_the_log_of_a_program_that_embeds_us_is_left_alone() -> None:
     configure(stream=io.StringIO())
     get_logger("lab").info("here")
     assert not structlog.is_configured()
+
+
+def test_a_log_that_nobody_reads_stops_no_service() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with contextlib.suppress(BrokenPipeError), open(writer, "w", encoding="utf-8") as gone:
+        configure(stream=gone)
+        get_logger("test").info("nobody hears this")

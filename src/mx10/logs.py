@@ -7,6 +7,7 @@ the same call reads well and can be searched. Only services log; a command that 
 import json
 import sys
 from collections.abc import Callable, Mapping, MutableMapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, TextIO
@@ -34,10 +35,14 @@ class _Output:
         return self.stream if self.stream is not None else sys.stderr
 
     def msg(self, text: str) -> None:
-        """Write one event; structlog calls this by the name of its level."""
+        """Write one event; structlog calls this by the name of its level.
+
+        Where nobody reads the log any more, or the disk is full, the service goes on without it.
+        """
         file = self.file()
-        file.write(text + "\n")
-        file.flush()
+        with suppress(OSError):
+            file.write(text + "\n")
+            file.flush()
 
     debug = info = warning = error = critical = msg
 

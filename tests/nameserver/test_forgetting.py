@@ -45,6 +45,24 @@ def test_opening_a_zone_frees_few_others(monkeypatch: pytest.MonkeyPatch) -> Non
     assert 150 <= len(freed) <= 300
 
 
+def test_a_large_zone_is_opened_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "OPEN_BUDGET", 1000)
+    packed = {}
+    for number in range(10):
+        apex = from_text(f"zone{number}.example.")
+        nodes = {apex: {rr.TXT: (60, (bytes(1 if number else table.LARGE),))}}
+        packed[apex] = Zone(apex, nodes).pack()
+    zones = ZoneTable(packed)
+    large = from_text("zone0.example.")
+    first = zones.open(large)
+    for _ in range(3):
+        for apex in packed:
+            zones.open(apex)
+    assert zones.open(large) is first
+    zones.put(large, Zone(large, {large: {}}).pack())
+    assert zones.open(large).nodes == {large: {}}
+
+
 def test_a_new_answer_frees_few_others() -> None:
     cache = AnswerCache(1 << 17)
     answer = Compiled(0x8400, rr.Rcode.NOERROR, 1, 0, b"x" * 100, ((0, 100),), frozenset({b"\0"}))

@@ -15,6 +15,10 @@ OPEN_BUDGET: Final = 16 << 20
 """Octets of packed zones that are kept open, in each of two generations. An opened zone takes about ten times its
 packed size.
 """
+LARGE: Final = 256 << 10
+"""Octets packed from which on a zone stays open once it was opened: unpacking a zone of 5 MB takes some 80 ms, and
+whoever asked in turn for several such zones could otherwise have it done for every question.
+"""
 _FORGOTTEN_AT_ONCE: Final = 4
 """Zones let go each time one is opened. To free a whole generation in one go would hold up every question for half a
 second; so it is emptied bit by bit, which is done long before the next one is full.
@@ -29,13 +33,14 @@ class ZoneTable:
             with whoever loaded them.
     """
 
-    __slots__ = ("_dying", "_old", "_packed", "_size", "_young")
+    __slots__ = ("_dying", "_large", "_old", "_packed", "_size", "_young")
 
     def __init__(self, packed: Mapping[bytes, bytes] | None = None) -> None:
         self._packed: dict[bytes, bytes] = dict(packed or {})
         self._young: dict[bytes, Zone] = {}
         self._old: dict[bytes, Zone] = {}
         self._dying: dict[bytes, Zone] = {}
+        self._large: dict[bytes, Zone] = {}
         self._size = 0
 
     def __len__(self) -> int:
@@ -58,8 +63,8 @@ class ZoneTable:
         self._forget(apex)
 
     def _forget(self, apex: bytes) -> None:
-        self._young.pop(apex, None)
-        self._old.pop(apex, None)
+        for opened in (self._young, self._old, self._large):
+            opened.pop(apex, None)
 
     def apex_of(self, name: bytes) -> bytes | None:
         """The apex of the zone a folded name belongs to: the longest that is the name or above it."""
@@ -86,10 +91,13 @@ class ZoneTable:
         Raises:
             KeyError: there is none.
         """
-        zone = self._young.get(apex)
+        zone = self._young.get(apex) or self._large.get(apex)
         if zone is not None:
             return zone
         packed = self._packed[apex]
+        if len(packed) >= LARGE:
+            zone = self._large[apex] = Zone.unpack(packed)
+            return zone
         zone = self._old.pop(apex, None) or Zone.unpack(packed)
         for _ in range(min(_FORGOTTEN_AT_ONCE, len(self._dying))):
             self._dying.popitem()
