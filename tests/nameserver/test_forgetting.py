@@ -12,7 +12,7 @@ from mx10.nameserver import compiled, table
 from mx10.nameserver.compiled import AnswerCache, Compiled
 from mx10.nameserver.table import ZoneTable
 from mx10.nameserver.worker import collect_only_what_is_young
-from mx10.zones.zone import Zone
+from mx10.zones.zone import Node, Zone
 
 freed: list[bytes] = []
 
@@ -50,7 +50,7 @@ def test_a_large_zone_is_opened_once(monkeypatch: pytest.MonkeyPatch) -> None:
     packed = {}
     for number in range(10):
         apex = from_text(f"zone{number}.example.")
-        nodes = {apex: {rr.TXT: (60, (bytes(1 if number else table.LARGE),))}}
+        nodes: dict[bytes, Node] = {apex: {rr.TXT: (60, (bytes(1 if number else table.LARGE),))}}
         packed[apex] = Zone(apex, nodes).pack()
     zones = ZoneTable(packed)
     large = from_text("zone0.example.")
