@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -349,6 +350,46 @@ def test_the_systems_servers() -> None:
     assert [str(one) for one in resolver.servers] == ["192.0.2.1:5300", "[2001:db8::1]:5300"]
     assert {one.transport for one in resolver.servers} == {Transport.TCP}
     assert resolver.system is system
+
+
+@pytest.mark.parametrize(
+    ("options", "seconds", "rounds"),
+    [({"timeout": 0.05, "attempts": 3}, 0.05, 3), ({}, 0.1, 2), ({"timeout": 0.3, "attempts": 1}, 0.3, 1)],
+)
+async def test_the_systems_times(options: dict[str, Any], seconds: float, rounds: int) -> None:
+    """What resolv.conf says counts, shorter or longer; where it says nothing, the settings."""
+    async with Hostile(silent) as hostile:
+        settings = ResolverSettings(port=hostile.port, timeout_seconds=0.1, attempts=2)
+        async with Forwarder(settings, system=ResolvConf(("127.0.0.1",), **options)) as resolver:
+            answer = await resolver.resolve(NAME, rr.A)
+    assert answer.reason == f"no answer from 127.0.0.1:{hostile.port} in {seconds:g} s"
+    assert len(hostile.asked) == rounds
+
+
+async def test_one_question_about_a_name_at_a_time_where_the_system_wants_it() -> None:
+    """``options single-request``; other names do not wait."""
+    open_now: list[bytes] = []
+    together: set[bytes] = set()
+
+    async def slow(query: Message) -> Message:
+        assert query.question
+        asked = fold(query.question.name)
+        together.update(open_now)
+        assert asked not in open_now
+        open_now.append(asked)
+        await asyncio.sleep(0.02)
+        open_now.remove(asked)
+        return response(query)
+
+    other = name("other.example.")
+    async with Hostile(slow) as hostile:
+        system = ResolvConf(("127.0.0.1",), single_request=True)
+        async with Forwarder(replace(SHORT, port=hostile.port), system=system) as resolver:
+            questions = [(one, rrtype) for one in (NAME, other) for rrtype in (rr.A, rr.AAAA, rr.MX)]
+            answers = await asyncio.gather(*(resolver.resolve(*question) for question in questions))
+    assert {answer.status for answer in answers} == {Status.NODATA}
+    assert len(hostile.asked) == 6
+    assert together, "different names are asked about at the same time"
 
 
 def test_the_servers_of_the_settings() -> None:

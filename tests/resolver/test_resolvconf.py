@@ -54,6 +54,8 @@ options ndots:2 timeout:1 attempts:3 rotate trust-ad edns0 use-vc unknown no-thi
         ("options ndots:0 timeout:0 attempts:0", ResolvConf(NOBODY.servers, ndots=0)),
         ("options ndots:-1 timeout:x attempts: ndots", NOBODY),
         ("options rotate\noptions trust-ad", ResolvConf(NOBODY.servers, rotate=True, trust_ad=True)),
+        ("options tcp single-request", ResolvConf(NOBODY.servers, use_vc=True, single_request=True)),
+        ("options single-request-reopen", NOBODY),
         ("sortlist 192.0.2.0\nnonsense\n\n\t\n", NOBODY),
     ],
 )

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
+from weakref import WeakValueDictionary
 
 from mx10.config.settings import ResolverSettings
 from mx10.dns import rrtypes as rr
@@ -56,6 +57,7 @@ class Forwarder:
         self._attempts = settings.attempts
         self._rotate = False
         self._trust = False
+        self._one_by_one = False
         self._system: ResolvConf | None = None
         if servers is None:
             servers = [_server(text, settings.port) for text in settings.servers]
@@ -64,13 +66,16 @@ class Forwarder:
             kind = Transport.TCP if system.use_vc else Transport.UDP
             servers = [Server(address, settings.port, kind) for address in system.servers]
             self._rotate, self._trust = system.rotate, system.trust_ad
-            self._timeout = min(self._timeout, system.timeout)
-            self._attempts = system.attempts
+            self._one_by_one = system.single_request
+            self._timeout = system.timeout or self._timeout
+            self._attempts = system.attempts or self._attempts
         self._exchangers = [Exchanger(via(server) if via else server) for server in servers]
         self._asking = Asking(rd=recurse, ad=True, do=dnssec, payload=settings.edns_payload)
         self._cache: Expiring[tuple[bytes, int], Answer] = Expiring(settings.cache_entries, clock)
         # Many names at once ask for the same exchangers: each question goes out once.
         self._under_way: dict[tuple[bytes, int], asyncio.Future[Answer]] = {}
+        # Each is there as long as somebody holds it or waits for it.
+        self._turns: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
         self._clock = clock
 
     @property
@@ -101,7 +106,11 @@ class Forwarder:
     async def _look_up_and_keep(self, name: bytes, rrtype: int) -> Answer:
         started = self._clock()
         try:
-            answer = await self._look_up(name, rrtype)
+            if self._one_by_one:
+                async with self._turns.setdefault(name, asyncio.Lock()):
+                    answer = await self._look_up(name, rrtype)
+            else:
+                answer = await self._look_up(name, rrtype)
         finally:
             del self._under_way[name, rrtype]
         answer = replace(answer, elapsed=self._clock() - started)

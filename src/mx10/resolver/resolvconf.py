@@ -27,23 +27,25 @@ class ResolvConf:
         servers: addresses, in order; three at most.
         search: domains tried behind a short name, as text.
         ndots: a name with fewer dots is short.
-        timeout: seconds to wait for one answer.
-        attempts: rounds over all servers.
+        timeout: seconds to wait for one answer; None where the file does not say.
+        attempts: rounds over all servers; None where the file does not say.
         rotate: begin with another server each time.
         trust_ad: believe the AD bit of these servers.
         edns0: ask with EDNS (mx10 always does).
         use_vc: ask over TCP.
+        single_request: ask about one name one question after the other: some servers answer only one of two.
     """
 
     servers: tuple[str, ...] = ()
     search: tuple[str, ...] = ()
     ndots: int = 1
-    timeout: float = 5.0
-    attempts: int = 2
+    timeout: float | None = None
+    attempts: int | None = None
     rotate: bool = False
     trust_ad: bool = False
     edns0: bool = False
     use_vc: bool = False
+    single_request: bool = False
 
 
 def read(path: Path = PATH, environ: Mapping[str, str] | None = None) -> ResolvConf:
@@ -106,6 +108,10 @@ def _with_options(found: ResolvConf, options: list[str]) -> ResolvConf:
                 found = replace(found, trust_ad=True)
             case "edns0":
                 found = replace(found, edns0=True)
-            case "use-vc":
+            case "use-vc" | "tcp":
+                # The second is OpenBSD's word for it.
                 found = replace(found, use_vc=True)
+            case "single-request":
+                # single-request-reopen asks for a socket for each question, which they have here anyway.
+                found = replace(found, single_request=True)
     return found
