@@ -211,3 +211,20 @@ def test_version_imports_next_to_nothing() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
     assert not {"argparse", "asyncio", "dataclasses", "json", "pydantic", "structlog", "tomllib"} & loaded
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["config", "show"]])
+def test_output_that_cannot_be_written(arguments: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*MX10, *arguments], stdout=full, stderr=subprocess.PIPE, timeout=10)
+    assert (done.returncode, done.stderr) == (74, b"mx10: the output could not be written: No space left on device\n")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("verb", ["lookup", "route", "--version"])
+def test_streams_that_are_closed(verb: str, closed: str) -> None:
+    """As some programs start others. Nothing is asked: there are no names."""
+    shell = f"{sys.executable} -m mx10 {verb} {'<&-' if '<' in closed else '</dev/null'} {closed}"
+    done = subprocess.run(shell, shell=True, capture_output=True, timeout=10)
+    assert (done.returncode, done.stderr) == (0, b"")

@@ -6,6 +6,7 @@ and imports what it needs when it runs, so that every command starts quickly. No
 package.
 """
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -32,6 +33,7 @@ OK: Final = 0
 ABSENT: Final = 1
 USAGE: Final = 2
 NO_ANSWER: Final = 3
+NOT_WRITTEN: Final = 74
 INTERRUPTED: Final = 130
 PIPE_CLOSED: Final = 141
 
@@ -47,8 +49,13 @@ exit codes:
   1    done; there is no such data, name or route, or a check found an error
   2    the command, the configuration or a name is wrong, or a service could not start
   3    no server answered: try again later
+  74   the output could not be written
   130  interrupted with Ctrl-C
   141  the program reading the output stopped reading it"""
+
+
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""What a file or a disk says that takes no more."""
 
 
 class UsageError(Exception):
@@ -75,6 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code, see ``EXIT_CODES``.
     """
+    _open_missing_streams()
     try:
         code = _run(list(sys.argv[1:] if argv is None else argv))
         # Here rather than at exit, where a reader who is gone would be a message.
@@ -85,10 +93,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # What is still buffered has nowhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return PIPE_CLOSED
+    except OSError as error:
+        # One with a file's name is not about the output.
+        if error.errno not in _NO_ROOM or error.filename is not None:
+            raise
+        _drop_output()
+        print(f"mx10: the output could not be written: {error.strerror}", file=sys.stderr)
+        return NOT_WRITTEN
     return code
+
+
+def _open_missing_streams() -> None:
+    """Standard streams that whoever started us closed lead nowhere; otherwise the next socket would get their
+    number."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8", closefd=False))
+
+
+def _drop_output() -> None:
+    """What is still buffered has nowhere to go."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(argv: list[str]) -> int:
