@@ -18,6 +18,8 @@ from common import Asker, Dnsperf, Load, Spread, paired, say
 
 from peers import AUTHORITATIVE, Echo, Mx10, Nsd, NsdMinimal, PeerError, Server, ask_many, question
 
+WARM_UP = 5.0
+"""Seconds in which every server gets through all questions."""
 SAMPLE = 500
 """Questions whose answers are compared before the runs."""
 
@@ -52,6 +54,10 @@ def main() -> None:
         how = f"{count:,} zones, {'no EDNS' if args.plain else 'EDNS'}, {rounds} rounds of {length:g} s"
         results, tables = {}, []
         asker = common.Asker(here, [question(*each, payload=None if args.plain else 1232) for each in asked])
+        for server in servers:
+            # Its questions differ from dnsperf's in their flags; who remembers answers has to meet these first, too.
+            say(f"warming up {server.name} for the asker")
+            asker.seconds(server.address, server.port, WARM_UP)
         for name, client in (("dnsperf", perf), ("asker", asker)):
             results[name], text = measure(servers, client, rounds, length)
             tables.append(f"Asked with {name}: {how}; median (lowest-highest)\n\n{text}")
