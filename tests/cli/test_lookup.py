@@ -134,6 +134,8 @@ def test_json(lab: int, capsys: Capture) -> None:
         (["bad..name"], "'bad..name' is no domain name"),
         (["ok.example", "user@example.com"], "a mail address"),
         (["x", "AXFR"], "AXFR cannot be looked up"),
+        (["x", "TYPE99999"], "'TYPE99999' is no record type"),
+        (["x", "-"], "- stands for standard input"),
         (["x", "@[::1"], "is no nameserver"),
         (["x", "@"], "no nameserver"),
         (["x", "--insecure"], "write it with --tls or --https"),

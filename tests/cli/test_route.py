@@ -145,6 +145,7 @@ def test_questions(capsys: Capture, server: str) -> None:
         (["example.org", "--as", "a b"], "no domain name"),
         (["--down", "mx1.example.org", "example.org"], "put it before --down"),
         (["example.org", "--draw", "x"], "invalid int value"),
+        (["example.org", "-"], "- stands for standard input"),
     ],
 )
 def test_usage(capsys: Capture, arguments: list[str], words: str) -> None:
@@ -152,6 +153,17 @@ def test_usage(capsys: Capture, arguments: list[str], words: str) -> None:
     captured = capsys.readouterr()
     assert words in captured.err
     assert captured.out == ""
+
+
+def test_help_puts_destinations_before_down(capsys: Capture) -> None:
+    with pytest.raises(SystemExit):
+        main(["route", "--help"])
+    help_text = capsys.readouterr().out
+    usage = help_text.partition("\n\n")[0]
+    assert usage.index("ADDRESS|DOMAIN") < usage.index("--down")
+    options = {line.split()[0] for line in help_text.splitlines() if line.startswith("  --")}
+    for option in options - {"--config", "--lab", "--no-color"}:
+        assert f"[{option}" in usage
 
 
 def test_json_is_a_line_for_each(capsys: Capture) -> None:

@@ -1,6 +1,7 @@
 """``mx10 lookup``: what the DNS says about a name; MX records with the addresses of every exchanger."""
 
 import argparse
+import re
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from mx10.resolver.servers import Named
 
 SUMMARY = "look up MX records with the addresses of every exchanger, or records of any other type"
+
+_TYPE_NUMBER: Final = re.compile("TYPE[0-9]+", re.IGNORECASE)
+"""What is meant for a type, even if the number is too large for one."""
 
 EPILOG: Final = """\
 examples:
@@ -78,6 +82,8 @@ def run(args: argparse.Namespace, context: Context) -> int:
     _check(args)
     from mx10.resolver.lookup import wanted_from_text
 
+    if "-" in words.names and len(words.names) > 1:
+        raise UsageError("lookup: - stands for standard input; write it alone, or put the other names there too")
     for text in words.names if words.names != ["-"] else ():
         try:
             wanted_from_text(text, words.types, reverse=args.reverse)
@@ -110,9 +116,10 @@ def _sort(words: Sequence[str]) -> _Words:
             try:
                 type_from_text(word)
             except ValueError:
-                names.append(word)
-            else:
-                types.append(record_type(word))
+                if not _TYPE_NUMBER.fullmatch(word):
+                    names.append(word)
+                    continue
+            types.append(record_type(word))
         except (ServerError, RecordTypeError) as error:
             raise UsageError(f"lookup: {error}") from None
     return _Words(names, tuple(dict.fromkeys(types)), servers)

@@ -37,6 +37,11 @@ With several destinations the highest of these counts."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    # argparse puts options first, where --down would take the destinations for hosts.
+    parser.usage = (
+        "mx10 route [ADDRESS|DOMAIN ...] [--json] [--as HOST]\n"
+        "                  [--down HOST|ADDRESS [HOST|ADDRESS ...]] [--all-down] [--draw SEED] [--questions]"
+    )
     parser.add_argument(
         "destination",
         nargs="*",
@@ -150,6 +155,8 @@ def _texts(args: argparse.Namespace) -> AsyncIterator[str]:
             "put it before --down, or write - to read standard input" if args.down else "as in mx10 route example.org"
         )
         raise UsageError(f"route: an address or a domain is missing; {mend}")
+    if "-" in args.destination:
+        raise UsageError("route: - stands for standard input; write it alone, or put the others there too")
     for text in args.destination:
         try:
             destination_from_text(text)

@@ -174,7 +174,9 @@ def record_type(text: str) -> int:
     try:
         number = rr.type_from_text(text)
     except ValueError:
-        raise RecordTypeError(f"{text[:80]!r} is no record type: write one as MX, TXT or TYPE65280") from None
+        raise RecordTypeError(
+            f"{text[:80]!r} is no record type: write one as MX, TXT or TYPE65280, 65535 at most"
+        ) from None
     if number in _NO_QUESTIONS:
         raise RecordTypeError(f"{text.upper()} cannot be looked up: it {_NO_QUESTIONS[number]}")
     return number
