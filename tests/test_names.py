@@ -66,7 +66,7 @@ def test_domains(text: str, expected: str) -> None:
         ("x" * 2000, "2000 characters"),
         ("ü" * 60 + ".example", "internationalised label"),
         ("\\999.example", "escape"),
-        ("\ud800.example", "internationalised label"),
+        ("\ud800.example", "no domain name: it is not UTF-8"),
     ],
 )
 def test_what_is_no_domain(text: str, words: str) -> None:

@@ -82,6 +82,8 @@ def domain_from_text(text: str) -> bytes:
         )
     if trimmed == ".":
         return wirename.ROOT
+    if not trimmed.isascii() and (foreign := next(filter(None, map(_forbidden, trimmed)), "")):
+        raise DomainError(f"{_shown(trimmed)} is no domain name: {foreign}")
     for char, meaning in (("@", "a mail address"), ("/", "a URL or path"), (" ", "two words"), ("\t", "two words")):
         if char in trimmed:
             raise DomainError(
