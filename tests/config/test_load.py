@@ -202,6 +202,7 @@ def test_not_a_file(tmp_path: Path) -> None:
     os.mkfifo(pipe)
     for path in (tmp_path, pipe, Path("/dev/zero")):
         assert str(path) in problems(path)[0]
+    assert problems(Path("/dev/zero")) == ["/dev/zero: not a regular file; name a file of settings in TOML"]
     assert "cannot be a file's name" in problems(Path("a\0b"))[0]
 
 

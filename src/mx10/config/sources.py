@@ -81,6 +81,9 @@ def _read(path: Path) -> bytes:
     except OSError as error:
         mend = "check the name given with --config or MX10_CONFIG" if isinstance(error, FileNotFoundError) else ""
         raise _problem(str(path), f"cannot be read: {error.strerror or error}", mend) from None
+    except ConfigError:
+        # A ValueError too.
+        raise
     except ValueError as error:
         raise _problem(repr(str(path)), f"cannot be a file's name: {error}") from None
     if len(octets) > MAX_OCTETS:
