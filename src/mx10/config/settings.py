@@ -149,7 +149,8 @@ class NameserverSettings:
     """What to answer to version.bind and version.server. Empty: nothing."""
 
     user: str = ""
-    """User whose rights to take on once the ports are bound, when started as root. Empty: stay."""
+    """User whose rights to take on once the ports are bound, when started as root. Empty: `nobody` if a port is
+    below 1024, else stay."""
 
     group: str = ""
     """Group to take on with `user`. Empty: the user's own."""
