@@ -136,6 +136,7 @@ def test_zones(capsys: pytest.CaptureFixture[str]) -> None:
         (["list", "--zone-dir", "/nonexistent"], "/nonexistent is not a folder"),
         (["copy", "/dev/null"], "cannot write to /dev/null"),
         (["copy"], "DIR"),
+        (["copy", ""], "the folder's name is empty"),
         (["down"], "invalid choice"),
         ([], "ACTION"),
     ],

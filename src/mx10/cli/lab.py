@@ -47,7 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         description="Copy the lab's zone files to a folder, to edit them there: `mx10 lab up --zone-dir DIR` runs"
         " the lab on them, and answers with each change as soon as it is saved.",
     )
-    copy.add_argument("dir", metavar="DIR", type=Path, help="a new folder")
+    copy.add_argument("dir", metavar="DIR", type=_new_folder, help="a new folder")
     for each in (up, listing, zones):
         each.add_argument("--zone-dir", metavar="DIR", type=Path, help="folder of the lab's zone files (lab.zone_dir)")
 
@@ -56,6 +56,13 @@ def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:6]) <= 0xFFFF):
         raise argparse.ArgumentTypeError(f"{text!r} is not a port; write a number from 1 to 65535")
     return int(text)
+
+
+def _new_folder(text: str) -> Path:
+    # Path("") is the folder we are in, which is nobody's wish who writes "$UNSET".
+    if not text:
+        raise argparse.ArgumentTypeError("the folder's name is empty; write one, as my-lab")
+    return Path(text)
 
 
 def run(args: argparse.Namespace, context: Context) -> int:
