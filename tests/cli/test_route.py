@@ -1,5 +1,6 @@
 """``mx10 route``: the tree, the JSON lines, standard input, exit codes."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -11,6 +12,9 @@ from typing import Any
 import pytest
 
 from mx10.cli import main
+from mx10.dns.message import QR, RA, TC, Message, Record
+from mx10.dns.rrtypes import IN, MX, A
+from tests.resolver import hostile
 from tests.routing.dns_world import TEST_NETWORKS, World, serving
 
 WORLD = """
@@ -245,3 +249,34 @@ def test_nothing_heavy_is_imported() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=environ, check=False
     )
     assert done.stderr.strip().splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("mx", "words"),
+    [
+        (lambda query: hostile.response(query, [Record(query.question.name, MX, IN, 60, b"")]), "a damaged MX record"),
+        (lambda query: hostile.response(query, flags=QR | TC | RA), "a truncated response"),
+        (lambda query: hostile.response(query, flags=QR), "without authority or recursion"),
+        (lambda query: hostile.response(query, [Record(query.question.name, A, IN, 60, bytes(4))]), "another question"),
+    ],
+    ids=["damaged", "truncated", "lame", "another type"],
+)
+def test_rfc5321_5_1_no_implicit_mx_where_the_answer_is_none(
+    mx: hostile.Behaviour, words: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The domain has an address, and would take the mail itself if it had no MX record: but nobody said that."""
+
+    def behaviour(query: Message) -> hostile.Reply:
+        assert query.question
+        if query.question.type == MX:
+            return mx(query)  # type: ignore[return-value]  # none of these is more than one message
+        address = Record(query.question.name, A, IN, 60, bytes((192, 0, 2, 80)))
+        return hostile.response(query, [address] if query.question.type == A else [])
+
+    async def ask() -> int:
+        async with hostile.Hostile(behaviour) as server:
+            monkeypatch.setenv("MX10_RESOLVER__SERVERS", f"127.0.0.1:{server.port}")
+            return await asyncio.to_thread(main, ["route", "--json", "user@example.org"])
+
+    assert asyncio.run(ask()) == 3
+    assert words in capsys.readouterr().out

@@ -1,8 +1,9 @@
 """``mx10 lookup`` through a resolver, Unbound, over UDP, TCP and TLS: what it says of data and of absences is what dig
 sees.
 
-A resolver answers without authority, and some of its absences come without an SOA record; they must not be taken for
-the silence of a lame server, nor the other way round.
+Its absences come in two kinds: what it looked up without authority and with an SOA record, its own data with authority
+and without one. Neither may be taken for the emptiness of a lame server, which has none of both. Absences with neither,
+believed for the RA bit alone, Unbound does not give: tests/resolver/test_forwarder.py has them.
 """
 
 import json
