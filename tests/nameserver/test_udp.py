@@ -11,6 +11,7 @@ from mx10.dns import message as m
 from mx10.dns import rrtypes as rr
 from mx10.dns.wirename import from_text
 from mx10.nameserver import batch, listeners
+from tests.conftest import cannot_run
 from tests.nameserver.asking import Asker
 
 Serving = Callable[..., Asker]
@@ -21,7 +22,7 @@ def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
     if request.param == "plain":
         monkeypatch.setattr(batch, "available", lambda: False)
     elif not batch.available():
-        pytest.skip("this system has no recvmmsg; the plain way is tested")
+        cannot_run("this system has no recvmmsg; the plain way is tested")
     return str(request.param)
 
 
@@ -41,7 +42,7 @@ async def test_every_question_gets_its_answer_from_the_address_it_went_to(
     serving: Serving, kind: str, bound: str, asked: str
 ) -> None:
     if ":" in bound and not has(asked):
-        pytest.skip("no IPv6 on this machine")
+        cannot_run("no IPv6 on this machine")
     responder = serving({"example": "\n".join(f"h{i} A 192.0.2.{i}" for i in range(200))}).responder
     serving_here = await listeners.listen(responder, [(bound, 0)], NameserverSettings())
     try:
@@ -68,7 +69,7 @@ async def test_every_question_gets_its_answer_from_the_address_it_went_to(
 @pytest.mark.parametrize(("host", "offset"), [("0.0.0.0", 16), ("::", 32)])
 def test_the_way_of_a_response_is_left_to_the_routes(serving: Serving, host: str, offset: int) -> None:
     if not batch.available() or not has("::1"):
-        pytest.skip("no recvmmsg or no IPv6 here")
+        cannot_run("no recvmmsg or no IPv6 here")
     here = listeners.bind((host, 0))
     client = socket.socket(here.udp.family, socket.SOCK_DGRAM)
     try:
