@@ -25,6 +25,7 @@ from mx10.dns import rrtypes as rr
 from mx10.dns.wirename import from_text
 from mx10.nameserver.supervisor import Supervisor, _allow_many_files, _Worker
 from mx10.nameserver.watch import watch_folder
+from tests.conftest import cannot_run
 
 ZONE = """$TTL 3600
 @ SOA ns1 hostmaster {serial} 7200 3600 1209600 300
@@ -392,8 +393,9 @@ def test_a_second_server_on_the_same_port_is_told_so(serve: Callable[..., Servin
     assert (done.returncode, "another program has it" in done.stderr) == (2, True)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can bind a port below 1024 and then become somebody else")
 def test_a_port_below_1024_is_bound_and_then_rights_are_given_up(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        cannot_run("only root can bind a port below 1024 and then become somebody else")
     folder = Path(f"/var/tmp/mx10-test-{os.getpid()}")
     folder.mkdir(mode=0o755)
     try:
