@@ -79,6 +79,7 @@ class BatchSocket:
         self._addresses = (ctypes.c_char * (_ADDRESS * _SLOTS))()
         self._controls = (ctypes.c_char * (_CONTROL * _SLOTS))()
         control = _control_size(sock)
+        # Kept although only the kernel looks at them: the vectors hold their addresses.
         self._receive_iov, self._receive_vector = self._vector(_CONTROL if control else 0)
         self._send_iov, self._send_vector = self._vector(control)
         # The two numbers that change with every datagram, as flat arrays: what came in, and what goes out.

@@ -328,11 +328,6 @@ class ZoneFolder:
             return any(current_stamp(path) != stamp for path, stamp in entry.stamps.items())
         return current_stamp(os.path.join(self.folder, name)) != entry.stamps
 
-    @property
-    def watched(self) -> set[Path]:
-        """The folders in which a change matters: the zone folder, and those of included files."""
-        return {self.folder} | {Path(path).parent for path in self._included}
-
 
 def _unknown_rules(settings: ZoneSettings) -> Iterator[Problem]:
     """A mistyped code would tolerate nothing, and nobody would know why."""
