@@ -16,6 +16,7 @@ from mx10 import __version__, cli
 from mx10.cli import VERBS, UsageError, main, split_options
 from mx10.cli.arguments import Parser
 from mx10.cli.context import Context
+from tests.conftest import cannot_run
 
 MX10 = [sys.executable, "-m", "mx10"]
 
@@ -213,9 +214,10 @@ def test_version_imports_next_to_nothing() -> None:
     assert not {"argparse", "asyncio", "dataclasses", "json", "pydantic", "structlog", "tomllib"} & loaded
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["config", "show"]])
 def test_output_that_cannot_be_written(arguments: list[str]) -> None:
+    if not Path("/dev/full").exists():
+        cannot_run("no /dev/full here")
     with open("/dev/full", "w") as full:
         done = subprocess.run([*MX10, *arguments], stdout=full, stderr=subprocess.PIPE, timeout=10)
     assert (done.returncode, done.stderr) == (74, b"mx10: the output could not be written: No space left on device\n")
