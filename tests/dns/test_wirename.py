@@ -109,3 +109,25 @@ def test_under_means_whole_labels() -> None:
     # The octets of one label can look like the end of another name; the cut falls inside it.
     assert not wirename.is_under(b"\x0aa\7example\0"[:1] + b"aa\7example" + b"\0", apex)
     assert wirename.is_under(apex, wirename.ROOT)
+
+
+names_of_any_octets = st.lists(st.binary(min_size=1, max_size=12), max_size=6).map(
+    lambda parts: wirename.fold(wirename.from_labels(parts))
+)
+
+
+@given(names_of_any_octets, names_of_any_octets)
+def test_order_keys_sort_as_dnssec_sorts_names(one: bytes, other: bytes) -> None:
+    def canonical(name: bytes) -> list[bytes]:  # RFC 4034 section 6.1
+        return wirename.labels(name)[::-1]
+
+    assert (wirename.order_key(one) < wirename.order_key(other)) == (canonical(one) < canonical(other))
+    assert wirename.order_key(one).startswith(wirename.order_key(other)) == wirename.is_under(one, other)
+
+
+@given(names_of_any_octets, names_of_any_octets)
+def test_an_order_key_is_turned_back(relative: bytes, apex: bytes) -> None:
+    name = relative[:-1] + apex
+    key = wirename.order_key(name, apex)
+    assert wirename.from_order_key(key, apex) == name
+    assert wirename.order_key(apex, apex) == b""

@@ -92,6 +92,31 @@ def is_under(name: bytes, apex: bytes) -> bool:
     return at == excess
 
 
+def order_key(name: bytes, apex: bytes = ROOT) -> bytes:
+    """Octets that sort as DNSSEC sorts names (RFC 4034 section 6.1): labels from the right, each ended by a zero.
+
+    What is below a name begins with the name's key. Within labels 0 and 1 are written as 1 1 and 1 2, so that nothing
+    but an end is zero.
+
+    Args:
+        name: folded, at or below ``apex``.
+        apex: what the key leaves out; its own key is empty.
+    """
+    parts = labels(name[: len(name) - len(apex)] + b"\0")
+    parts.reverse()
+    if b"\0" in (joined := b"".join(parts)) or b"\1" in joined:
+        parts = [part.replace(b"\1", b"\1\2").replace(b"\0", b"\1\1") for part in parts]
+    return b"".join([part + b"\0" for part in parts])
+
+
+def from_order_key(key: bytes, apex: bytes = ROOT) -> bytes:
+    """The folded name that has a key; the inverse of ``order_key``."""
+    parts = key.split(b"\0")[-2::-1]
+    if b"\1" in key:
+        parts = [part.replace(b"\1\1", b"\0").replace(b"\1\2", b"\1") for part in parts]
+    return b"".join([bytes((len(part),)) + part for part in parts]) + apex
+
+
 def from_text(text: str, origin: bytes | None = None) -> bytes:
     """A name as master files write it (RFC 1035 section 5.1): ``\\.`` and ``\\DDD`` escapes, relative unless it ends in
     a dot.

@@ -1,0 +1,118 @@
+"""The tables, for both databases. ``migrations`` makes them; a test holds the two equal.
+
+Names of zones are folded wire names. Owners are *order keys* (``mx10.dns.wirename.order_key``) relative to their zone:
+octets that sort as DNSSEC sorts names (RFC 4034 section 6.1), so that what lies below a name, and what stands before
+it, is a range of the primary key. Data of a record set is what ``mx10.store.datas`` packs. Times are milliseconds since
+1970 (UTC).
+"""
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    text,
+)
+
+metadata: Final = MetaData()
+
+# SQLite numbers rows by itself only where the column is an INTEGER, which holds 64 bits there.
+_ID: Final = BigInteger().with_variant(Integer, "sqlite")
+
+zones: Final = Table(
+    "zones",
+    metadata,
+    Column("id", _ID, primary_key=True, autoincrement=True),
+    Column("apex", LargeBinary, nullable=False, unique=True),
+    Column("kind", Text, nullable=False),  # primary | secondary | catalog
+    Column("serial", BigInteger, nullable=False),
+    Column("rrsets", BigInteger, nullable=False),  # record sets it holds, generated ones included
+    Column("served", SmallInteger, nullable=False),  # 0: answered with SERVFAIL (a secondary that expired)
+    Column("options", Text, nullable=False),  # JSON: what was set for this zone alone (serial style, transfers, …)
+    Column("signing", Text, nullable=False),  # JSON: policy and state of DNSSEC; "" where mx10 does not sign it
+    Column("following", Text, nullable=False),  # JSON: state of a secondary (next refresh, expiry); "" for a primary
+    sqlite_autoincrement=True,
+)
+
+rrsets: Final = Table(
+    "rrsets",
+    metadata,
+    Column("zone", BigInteger, ForeignKey("zones.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("owner", LargeBinary, primary_key=True),
+    Column("type", Integer, primary_key=True, autoincrement=False),
+    Column("ttl", BigInteger, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+# Which NSEC3 record stands before a hash (RFC 5155 section 7.2.1): they lie among the other names in the primary key.
+Index("rrsets_nsec3", rrsets.c.zone, rrsets.c.owner, sqlite_where=text("type = 50"), postgresql_where=text("type = 50"))
+
+change_sets: Final = Table(
+    "change_sets",
+    metadata,
+    Column("id", _ID, primary_key=True, autoincrement=True),
+    Column("apex", LargeBinary, nullable=False),  # not the zone's id: history outlives a zone
+    Column(
+        "kind", Text, nullable=False
+    ),  # create | edit | import | update | transfer | sign | revert | delete | settings
+    Column("serial_before", BigInteger),  # none for a zone that was not there
+    Column("serial_after", BigInteger),  # none for a zone that is gone
+    Column("author", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    sqlite_autoincrement=True,
+)
+Index("change_sets_apex", change_sets.c.apex, change_sets.c.id)
+
+changes: Final = Table(
+    "changes",
+    metadata,
+    Column(
+        "change_set",
+        BigInteger,
+        ForeignKey("change_sets.id", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Column("owner", LargeBinary, primary_key=True),
+    Column("type", Integer, primary_key=True, autoincrement=False),
+    Column("ttl_before", BigInteger),  # none: the record set was not there
+    Column("data_before", LargeBinary),
+    Column("ttl_after", BigInteger),  # none: it is not there any more
+    Column("data_after", LargeBinary),
+    sqlite_with_rowid=False,
+)
+"""What a change set changed. That which creates a zone has no rows: what the zone held at first is what it holds now
+without all that came later."""
+
+feed: Final = Table(
+    "feed",
+    metadata,
+    Column("seq", _ID, primary_key=True, autoincrement=True),
+    Column("apex", LargeBinary, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    sqlite_autoincrement=True,
+)
+"""Zones whose answers changed, in the order of commits; nameservers read on from where they were. Old rows go after a
+while: a reader that finds a gap looks at everything anew."""
+
+keys: Final = Table(
+    "keys",
+    metadata,
+    Column("id", _ID, primary_key=True, autoincrement=True),
+    Column("zone", BigInteger, ForeignKey("zones.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("role", Text, nullable=False),  # csk | ksk | zsk
+    Column("algorithm", Integer, nullable=False),
+    Column("dnskey", LargeBinary, nullable=False),  # data of the DNSKEY record
+    Column("secret", LargeBinary, nullable=False),  # private key, encrypted
+    Column("state", Text, nullable=False),  # JSON: where the key is in its life, and since when
+    sqlite_autoincrement=True,
+)
