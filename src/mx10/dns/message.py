@@ -182,14 +182,21 @@ def _read_record(wire: bytes, at: int) -> tuple[Record, int]:
     if end > len(wire):
         raise WireError(f"the record data at octet {at} runs past the end of the message")
     layout = NAMES_IN_RDATA.get(rrtype)
-    rdata = wire[at:end] if layout is None else _expand(wire, at, end, layout)
+    rdata = wire[at:end] if layout is None else expand_rdata(wire, at, end, layout)
     if rrtype != rr.OPT and ttl > 0x7FFFFFFF:
         ttl = 0
     return Record(name, rrtype, klass, ttl, rdata), end
 
 
-def _expand(wire: bytes, at: int, end: int, layout: tuple[int, int, int]) -> bytes:
-    """Record data with the names in it uncompressed; empty data is left alone (it occurs in updates, RFC 2136)."""
+def expand_rdata(wire: bytes, at: int, end: int, layout: tuple[int, int, int]) -> bytes:
+    """Record data with the names in it uncompressed; empty data is left alone (it occurs in updates, RFC 2136).
+
+    Args:
+        layout: where its names stand, from ``NAMES_IN_RDATA``.
+
+    Raises:
+        WireError: the names do not end where the data should.
+    """
     if at == end:
         return b""
     before, names, after = layout
