@@ -158,10 +158,10 @@ def _assemble(apex: bytes, records: Iterable[Record], findings: _Findings) -> di
         key = owner, rrtype
         group = several.get(key)
         if group is None:
-            group = several[key] = {_canonical(rrtype, present[1][0]): present[1][0]}
-        canonical = _canonical(rrtype, data)
-        if canonical not in group:
-            group[canonical] = data
+            group = several[key] = {canonical(rrtype, present[1][0]): present[1][0]}
+        key_of_data = canonical(rrtype, data)
+        if key_of_data not in group:
+            group[key_of_data] = data
         elif rrtype != rr.SOA:
             what = f"this {rr.type_to_text(rrtype)} record of {to_text(owner)} stands there twice"
             findings.add(Finding(DUPLICATE, owner, rrtype, data, "data", what, nth=2))
@@ -181,7 +181,7 @@ def _assemble(apex: bytes, records: Iterable[Record], findings: _Findings) -> di
     return nodes
 
 
-def _canonical(rrtype: int, data: bytes) -> bytes:
+def canonical(rrtype: int, data: bytes) -> bytes:
     """Data in a form in which equal records are equal octets."""
     at = _NAME_AT.get(rrtype)
     return data if at is None else data[:at] + data[at:].lower()

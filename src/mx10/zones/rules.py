@@ -126,7 +126,7 @@ def soa_mailbox(view: View, kind: Kind) -> Iterable[Finding]:
 # ---------------------------------------------------------------- aliases
 
 
-_BESIDE_CNAME: Final = frozenset({rr.CNAME, rr.RRSIG, rr.NSEC, rr.SIG, rr.KEY, 30})
+BESIDE_CNAME: Final = frozenset({rr.CNAME, rr.RRSIG, rr.NSEC, rr.SIG, rr.KEY, 30})
 """What may stand beside a CNAME: the records of DNSSEC (RFC 4034 section 2.5 and section 4; RFC 2535 for 30, NXT)."""
 
 
@@ -136,7 +136,7 @@ _BESIDE_CNAME: Final = frozenset({rr.CNAME, rr.RRSIG, rr.NSEC, rr.SIG, rr.KEY, 3
 def cname_not_alone(view: View, kind: Kind) -> Iterable[Finding]:
     """A name that is an alias has no data of its own."""
     for owner in view.by_type[rr.CNAME]:
-        others = [rr.type_to_text(rrtype) for rrtype in view.nodes[owner] if rrtype not in _BESIDE_CNAME]
+        others = [rr.type_to_text(rrtype) for rrtype in view.nodes[owner] if rrtype not in BESIDE_CNAME]
         if others:
             what = f"{to_text(owner)} has a CNAME and other data: {', '.join(others)}"
             yield Finding(kind, owner, rr.CNAME, None, "type", what)
