@@ -10,11 +10,13 @@ from mx10.config.errors import ConfigError, ConfigProblem
 from mx10.config.load import Loaded, load
 from mx10.config.settings import (
     Config,
+    FollowingSettings,
     LabSettings,
     LogSettings,
     NameserverSettings,
     ResolverSettings,
     RoutingSettings,
+    UpdateSettings,
     ZoneSettings,
 )
 
@@ -22,12 +24,14 @@ __all__ = [
     "Config",
     "ConfigError",
     "ConfigProblem",
+    "FollowingSettings",
     "LabSettings",
     "Loaded",
     "LogSettings",
     "NameserverSettings",
     "ResolverSettings",
     "RoutingSettings",
+    "UpdateSettings",
     "ZoneSettings",
     "load",
 ]

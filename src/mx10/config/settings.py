@@ -188,6 +188,60 @@ class ZoneSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class FollowingSettings:
+    """Secondary zones: how their primaries are asked, and how much a transfer may bring."""
+
+    refresh_min_seconds: Annotated[int, Range(1, 86400)] = 60
+    """Seconds between two questions for a zone's serial at least, whatever its SOA record says."""
+
+    refresh_max_seconds: Annotated[int, Range(60, 2419200)] = 604800
+    """Seconds between two questions for a zone's serial at most, whatever its SOA record says."""
+
+    retry_min_seconds: Annotated[int, Range(1, 86400)] = 15
+    """Seconds between two questions at least where the primaries did not answer."""
+
+    expire_min_seconds: Annotated[int, Range(1, 2419200)] = 3600
+    """Seconds that a zone is answered at least when its primaries are silent, whatever its SOA record says."""
+
+    answer_seconds: Annotated[float, Range(0.1, 60)] = 5.0
+    """Seconds to wait for a primary's answer to the question for the serial; over UDP it is asked three times in them.
+    """
+
+    idle_seconds: Annotated[float, Range(0.1, 3600)] = 60.0
+    """Seconds that may pass between two messages of a transfer, and while connecting."""
+
+    transfer_seconds: Annotated[int, Range(1, 604800)] = 7200
+    """Seconds that one transfer may take in all."""
+
+    transfer_mb: Annotated[int, Range(1, 65536)] = 512
+    """MiB of messages that one transfer may have; its records are limited by `zones.max_records`."""
+
+    checks_at_once: Annotated[int, Range(1, 1000)] = 64
+    """Zones whose primaries are asked at the same time."""
+
+    transfers_at_once: Annotated[int, Range(1, 100)] = 8
+    """Zones that are transferred at the same time. Once a transfer has more than 8 MiB it waits until no other is as
+    large, so that memory is needed for one large zone only."""
+
+    ca_file: Path | None = None
+    """File (PEM) of the authorities that vouch for primaries spoken to over TLS. Unset: those of the system."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateSettings:
+    """Dynamic updates (RFC 2136): how many may come. Who may send them is set for each zone."""
+
+    rate: Annotated[int, Range(1, 1_000_000)] = 200
+    """Updates a second from one client (IPv6: from one /64 network); what exceeds it is answered with REFUSED."""
+
+    waiting: Annotated[int, Range(1, 100_000)] = 1000
+    """Updates that may wait to be written; what exceeds it is answered with SERVFAIL."""
+
+    max_records: Annotated[int, Range(1, 65535)] = 5000
+    """Records that one update may have in all its sections."""
+
+
+@dataclass(frozen=True, slots=True)
 class ResolverSettings:
     """Looking up: whom to ask and for how long."""
 
@@ -261,6 +315,8 @@ class Config:
 
     nameserver: NameserverSettings = field(default_factory=NameserverSettings)
     zones: ZoneSettings = field(default_factory=ZoneSettings)
+    following: FollowingSettings = field(default_factory=FollowingSettings)
+    update: UpdateSettings = field(default_factory=UpdateSettings)
     resolver: ResolverSettings = field(default_factory=ResolverSettings)
     routing: RoutingSettings = field(default_factory=RoutingSettings)
     log: LogSettings = field(default_factory=LogSettings)
@@ -270,6 +326,8 @@ class Config:
 SECTIONS: Final[dict[str, type]] = {
     "nameserver": NameserverSettings,
     "zones": ZoneSettings,
+    "following": FollowingSettings,
+    "update": UpdateSettings,
     "resolver": ResolverSettings,
     "routing": RoutingSettings,
     "log": LogSettings,
