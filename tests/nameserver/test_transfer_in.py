@@ -138,7 +138,7 @@ async def test_transfers_that_bring_nothing(behaviour: Behaviour, kind: type[Exc
 
 async def test_a_transfer_that_trickles_is_ended() -> None:
     async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while not reader.at_eof():
+        while not writer.is_closing():
             writer.write(b"\x7f")
             await asyncio.sleep(0.05)
         writer.transport.abort()
