@@ -190,7 +190,7 @@ def _parsed(url: str) -> URL:
         if parsed.database in (None, "", ":memory:") or parsed.host or parsed.query or "\0" in str(parsed.database):
             raise StoreError(f"store.url names no file; {forms} (an absolute path begins with a fourth slash)")
         # Opened here and not in a path like file:…, so that every character of a path means itself.
-        return parsed.set(drivername=driver, database=os.path.abspath(str(parsed.database)))
+        return parsed.set(drivername=driver, database=str(Path(str(parsed.database)).absolute()))
     if not parsed.database:
         raise StoreError(f"store.url names no database; {forms}")
     return parsed.set(drivername=driver)

@@ -1,0 +1,626 @@
+"""The zones of the store and their history: every way to read them and to change them."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Final
+
+from sqlalchemy import Connection, func, select
+
+from mx10.config import ZoneSettings
+from mx10.dns import rdata
+from mx10.dns import rrtypes as rr
+from mx10.dns.wirename import from_order_key, order_key, to_text
+from mx10.store.connect import Store
+from mx10.store.tables import feed, zones
+from mx10.zones.ledger import history, judging, rows
+from mx10.zones.ledger.difference import differences, keyed
+from mx10.zones.ledger.errors import (
+    ConflictError,
+    HistoryError,
+    InvalidEditError,
+    LedgerError,
+    NoSuchZoneError,
+    NotEditableError,
+    ZoneExistsError,
+)
+from mx10.zones.ledger.options import ZoneOptions
+from mx10.zones.ledger.serials import is_newer, next_serial, serial_of, with_serial
+from mx10.zones.ledger.values import GENERATED, Author, ChangeSet, Edit, Signer, ZoneInfo
+from mx10.zones.ledger.writing import Writing
+from mx10.zones.problems import Problem
+from mx10.zones.zone import Node, RRset, Zone, add_empty_nonterminals
+
+MOST_SINCE: Final = 200_000
+"""Changes up to which ``since`` gives them: a secondary that is further behind fetches the zone whole."""
+_PAGE: Final = 1000
+_BY_PEOPLE: Final = frozenset({"edit", "import", "update", "revert"})
+"""Kinds of changes that a zone followed from elsewhere does not take."""
+
+
+def _milliseconds() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class _NothingDone(Exception):  # noqa: N818  # it undoes a transaction and is no error
+    """Leaves a transaction without a trace."""
+
+
+class Ledger:
+    """The zones of a store.
+
+    Every method is one transaction, and what it has done when it returns is durable. Threads may share a ledger, but
+    ``problems`` tells of the last change of any of them.
+
+    Args:
+        settings: limits and tolerated rules (``[zones]``).
+        signer: keeps signed zones true; without one they cannot be changed.
+        clock: milliseconds since 1970 (UTC).
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        settings: ZoneSettings,
+        *,
+        signer: Signer | None = None,
+        clock: Callable[[], int] = _milliseconds,
+    ) -> None:
+        self.store = store
+        self.settings = settings
+        self.signer = signer
+        self.clock = clock
+        self.problems: tuple[Problem, ...] = ()
+        """What the rules found and allowed in the last change: warnings, and errors overridden by force."""
+
+    # ------------------------------------------------------------ zones
+
+    def create(
+        self,
+        zone: Zone,
+        author: Author,
+        *,
+        kind: str = "primary",
+        options: ZoneOptions | None = None,
+        force: bool = False,
+    ) -> ChangeSet:
+        """Add a zone.
+
+        Its serial is kept, but 0 and one that is not newer than that of an earlier zone of this name.
+
+        Args:
+            kind: ``primary``, ``secondary`` or ``catalog``; the rules are for the first.
+
+        Raises:
+            ZoneExistsError: it is there already.
+            RuleError: an error the rules find; ``force`` overrides those that can be.
+            InvalidEditError: no SOA record, or something else no zone can have.
+        """
+        self._allow_force(author, force)
+        options = options or ZoneOptions()
+        nodes = dict(zone.nodes)
+        add_empty_nonterminals(zone.apex, nodes, self.settings.max_records)
+        soa = nodes[zone.apex].get(rr.SOA)
+        if soa is None:
+            raise InvalidEditError(f"{to_text(zone.apex)} has no SOA record; write it first (RFC 1035 section 5.2)")
+        found = judging.of_zone(Zone(zone.apex, nodes)) if kind == "primary" else []
+        self.problems = judging.refuse_or_tell(zone.apex, found, self.settings, force=force)
+        with self.store.begin() as connection:
+            now = self.clock()
+            info = self._begin_zone(connection, zone.apex, kind, options, served=True)
+            writing = Writing(connection, info, author, "create", now, begins=True)
+            writing.apply(Edit(owner, rrtype, each) for owner, rrtype, each in _record_sets(zone))
+            if kind == "primary":
+                soa = _after_former(connection, zone.apex, soa, options, now, writing.id)
+            writing.conclude(soa, as_given=kind != "primary")
+            return writing.finish()
+
+    def follow(self, apex: bytes, author: Author, options: ZoneOptions) -> ChangeSet:
+        """Add a secondary zone that has not been fetched yet: no records, not served, serial 0. The first ``replace``
+        fills it.
+
+        Raises:
+            ZoneExistsError: it is there already.
+        """
+        self._allow_force(author, False)
+        with self.store.begin() as connection:
+            now = self.clock()
+            self._begin_zone(connection, apex, "secondary", options, served=False)
+            number = rows.add_change_set(connection, apex, "settings", None, None, author, now)
+            rows.tell(connection, apex, now)
+            return ChangeSet(number, apex, "settings", None, None, author.name, author.message, now, ())
+
+    def _begin_zone(
+        self, connection: Connection, apex: bytes, kind: str, options: ZoneOptions, *, served: bool
+    ) -> ZoneInfo:
+        if rows.find_zone(connection, apex):
+            raise ZoneExistsError(apex)
+        number = rows.add_zone(connection, apex, kind, 0, 0, served, options)
+        return ZoneInfo(number, apex, kind, 0, 0, served, options, "", "")
+
+    def delete(self, apex: bytes, author: Author) -> ChangeSet:
+        """Take a zone away. Its history stays, and ``revert`` brings it back, but for its keys.
+
+        Raises:
+            NoSuchZoneError: it is not there.
+        """
+        self._allow_force(author, False)
+        with self.store.begin() as connection:
+            now = self.clock()
+            info = self._info(connection, apex)
+            before = info.serial if info.rrsets else None
+            number = rows.add_change_set(connection, apex, "delete", before, None, author, now)
+            rows.note_all_gone(connection, number, info.id)
+            rows.remove_zone(connection, info.id)
+            rows.tell(connection, apex, now)
+            return ChangeSet(number, apex, "delete", before, None, author.name, author.message, now, None)
+
+    def info(self, apex: bytes) -> ZoneInfo:
+        """What is known of a zone.
+
+        Raises:
+            NoSuchZoneError: it is not there.
+        """
+        with self.store.read() as connection:
+            return self._info(connection, apex)
+
+    def infos(self, after: bytes | None = None, limit: int | None = None) -> Iterator[ZoneInfo]:
+        """What is known of the zones, by the octets of their names.
+
+        Args:
+            after: begin behind this name.
+            limit: so many at most.
+        """
+        left = limit
+        while left is None or left > 0:
+            size = _PAGE if left is None else min(_PAGE, left)
+            query = select(zones).order_by(zones.c.apex).limit(size)
+            if after is not None:
+                query = query.where(zones.c.apex > after)
+            with self.store.read() as connection:
+                page = [rows.info(row) for row in connection.execute(query)]
+            yield from page
+            if len(page) < size:
+                return
+            after = page[-1].apex
+            left = None if left is None else left - size
+
+    def count(self) -> int:
+        """How many zones there are."""
+        with self.store.read() as connection:
+            return int(connection.execute(select(func.count()).select_from(zones)).scalar_one())
+
+    def set_options(self, apex: bytes, options: ZoneOptions, author: Author) -> ChangeSet | None:
+        """Set what is set for this zone alone; None if that is so already.
+
+        Raises:
+            NoSuchZoneError: it is not there.
+        """
+        self._allow_force(author, False)
+        with self.store.begin() as connection:
+            now = self.clock()
+            info = self._info(connection, apex)
+            if info.options == options:
+                return None
+            rows.update_zone(connection, info.id, options=options.to_json())
+            serial = info.serial
+            number = rows.add_change_set(connection, apex, "settings", serial, serial, author, now)
+            rows.tell(connection, apex, now)
+            return ChangeSet(number, apex, "settings", serial, serial, author.name, author.message, now, ())
+
+    def set_served(self, apex: bytes, served: bool) -> None:
+        """Whether a zone is answered; if not, with SERVFAIL (a secondary that expired)."""
+        with self.store.begin() as connection:
+            info = self._info(connection, apex)
+            if info.served != served:
+                rows.update_zone(connection, info.id, served=int(served))
+                rows.tell(connection, apex, self.clock())
+
+    def set_following(self, apex: bytes, following: str) -> None:
+        """Keep the state of a secondary (JSON); no change set, and nobody is told."""
+        with self.store.begin() as connection:
+            rows.update_zone(connection, self._info(connection, apex).id, following=following)
+
+    # ------------------------------------------------------------ changes
+
+    def change(
+        self,
+        apex: bytes,
+        edits: Sequence[Edit],
+        author: Author,
+        *,
+        expected_serial: int | None = None,
+        force: bool = False,
+        kind: str = "edit",
+        dry_run: bool = False,
+    ) -> ChangeSet | None:
+        """Change record sets, and move the serial.
+
+        Args:
+            expected_serial: what the edits are based on; changes that only signed the zone anew do not count.
+            force: override the rules that can be; the author's message says why.
+            kind: ``edit``, ``update`` or ``transfer``; the last keeps the serial as given, and asks no rule.
+            dry_run: undo it all at the end.
+
+        Returns:
+            None where everything is so already.
+
+        Raises:
+            NoSuchZoneError: the zone is not there.
+            ConflictError: it has another serial.
+            RuleError: the change brings an error that the rules find.
+            GeneratedRecordError: mx10 makes such records itself.
+            NotEditableError: the zone is followed from elsewhere.
+            InvalidEditError: an edit cannot be.
+        """
+        self._allow_force(author, force)
+        self.problems = ()
+        if kind in _BY_PEOPLE:
+            for edit in edits:
+                _check_data(edit)
+        with self._undoing_nothing() as done, self.store.begin() as connection:
+            info = self._editable(connection, apex, kind)
+            if expected_serial is not None and expected_serial != info.serial:
+                self._refuse_conflict(connection, info, expected_serial, [(edit.owner, edit.type) for edit in edits])
+            done.append(self._change(connection, info, edits, author, kind, force=force))
+            if dry_run:
+                raise _NothingDone
+        return done[0] if done else None
+
+    def _change(
+        self, connection: Connection, info: ZoneInfo, edits: Iterable[Edit], author: Author, kind: str, *, force: bool
+    ) -> ChangeSet:
+        writing = Writing(connection, info, author, kind, self.clock())
+        soa = writing.apply(edits)
+        if not writing.conclude(soa, as_given=kind == "transfer"):
+            raise _NothingDone
+        if kind != "transfer":
+            found = judging.of_change(connection, info, writing.all_changes(), self.settings)
+            self.problems = judging.refuse_or_tell(info.apex, found, self.settings, force=force)
+            self._limit(info, writing)
+        writing.sign(self.signer)
+        return writing.finish()
+
+    def replace(
+        self,
+        apex: bytes,
+        zone: Zone,
+        author: Author,
+        *,
+        expected_serial: int | None = None,
+        force: bool = False,
+        kind: str = "import",
+        dry_run: bool = False,
+    ) -> ChangeSet | None:
+        """Make a zone what ``zone`` is; what mx10 itself generates in it stays. The rules see the whole new zone.
+
+        Args:
+            kind: ``import``, or ``transfer`` for what another server says: no rule is asked, and its serial is kept.
+
+        Returns:
+            None where everything is so already.
+
+        Raises:
+            The same as ``change``.
+        """
+        self._allow_force(author, force)
+        self.problems = ()
+        nodes = dict(zone.nodes)
+        add_empty_nonterminals(apex, nodes, self.settings.max_records)
+        soa = nodes[apex].get(rr.SOA)
+        if soa is None:
+            raise InvalidEditError(f"{to_text(apex)} has no SOA record; write it first (RFC 1035 section 5.2)")
+        if kind != "transfer":
+            found = judging.of_zone(Zone(apex, nodes))
+            self.problems = judging.refuse_or_tell(apex, found, self.settings, force=force)
+        with self._undoing_nothing() as done, self.store.begin() as connection:
+            info = self._editable(connection, apex, kind)
+            if expected_serial is not None and expected_serial != info.serial:
+                touched = [(edit.owner, edit.type) for edit in self._edits_to(connection, info, zone)]
+                self._refuse_conflict(connection, info, expected_serial, touched)
+            begins = not info.rrsets
+            writing = Writing(connection, info, author, kind, self.clock(), begins=begins)
+            if begins:
+                writing.apply(Edit(owner, rrtype, each) for owner, rrtype, each in _record_sets(zone))
+            else:
+                writing.apply(self._edits_to(connection, info, zone))
+            if not writing.conclude(soa, as_given=kind == "transfer"):
+                raise _NothingDone
+            self._limit(info, writing)
+            writing.sign(self.signer)
+            if begins:
+                rows.update_zone(connection, info.id, served=1)
+            done.append(writing.finish())
+            if dry_run:
+                raise _NothingDone
+        return done[0] if done else None
+
+    @staticmethod
+    def _edits_to(connection: Connection, info: ZoneInfo, zone: Zone) -> list[Edit]:
+        """What makes the zone in the database the given one, its SOA record left out."""
+
+        def plain(found: Iterable[tuple[bytes, int, RRset]]) -> Iterator[tuple[bytes, int, RRset]]:
+            return (each for each in found if each[1] != rr.SOA and not (info.signed and each[1] in GENERATED))
+
+        found = differences(plain(rows.iterate(connection, info.id)), plain(keyed(zone)))
+        return [Edit(from_order_key(key, info.apex), rrtype, after) for key, rrtype, _, after in found]
+
+    def generated(
+        self,
+        apex: bytes,
+        edits: Iterable[Edit] | Callable[[Connection, ZoneInfo], Iterable[Edit]],
+        author: Author,
+        *,
+        kind: str = "sign",
+    ) -> ChangeSet | None:
+        """Change record sets that signing makes, for those who do that. The serial moves, and the signer is asked as
+        for any change (for the SOA record at least) if the zone is signed after the edits were made.
+
+        Args:
+            edits: or a function that says them when given the connection of the transaction and the zone: what else it
+                writes there (keys, ``zones.signing``) is done with the change or not at all.
+
+        Returns:
+            None where everything is so already. What the function wrote is kept all the same.
+
+        Raises:
+            NoSuchZoneError: the zone is not there.
+            InvalidEditError: an edit cannot be.
+        """
+        self._allow_force(author, False)
+        with self.store.begin() as connection:
+            info = self._info(connection, apex)
+            with connection.begin_nested() as inner:
+                found = edits(connection, info) if callable(edits) else edits
+                writing = Writing(connection, info, author, kind, self.clock())
+                soa = writing.apply(found, generated=True)
+                if not writing.conclude(soa):
+                    inner.rollback()
+                    return None
+                writing.sign(self.signer)
+                return writing.finish()
+
+    def revert(self, apex: bytes, number: int, author: Author, *, force: bool = False) -> ChangeSet | None:
+        """Undo a change set, by a new one; that of a zone's deletion brings the zone back (unsigned: its keys are
+        gone).
+
+        Returns:
+            None where it is undone already.
+
+        Raises:
+            HistoryError: the zone has no such change.
+            RevertError: what it changed was changed again since, or it is not for people to undo.
+            RuleError: the rules are against it.
+        """
+        self._allow_force(author, force)
+        self.problems = ()
+        with self._undoing_nothing() as done, self.store.begin() as connection:
+            target = history.find(connection, apex, number)
+            if not author.message:
+                author = replace(author, message=f"change {number} undone")
+            if target.kind == "delete":
+                done.append(self._bring_back(connection, target, author))
+            else:
+                info = self._editable(connection, apex, "revert")
+                edits = history.undoing(connection, info, target)
+                done.append(self._change(connection, info, edits, author, "revert", force=force))
+        return done[0] if done else None
+
+    def _bring_back(self, connection: Connection, target: ChangeSet, author: Author) -> ChangeSet:
+        now = self.clock()
+        if rows.find_zone(connection, target.apex):
+            raise ZoneExistsError(target.apex)
+        last = next(history.newest_first(connection, target.apex))
+        if last.id != target.id or not target.changes:
+            raise HistoryError(f"change {target.id} is not the one that took the zone away last; see `mx10 zone log`")
+        info = self._begin_zone(connection, target.apex, "primary", ZoneOptions(), served=True)
+        writing = Writing(connection, info, author, "revert", now, begins=True)
+        soa = writing.apply(
+            Edit(each.owner, each.type, each.before) for each in target.changes if each.type not in GENERATED
+        )
+        assert soa is not None
+        soa = _after_former(connection, target.apex, soa, info.options, now, writing.id)
+        writing.conclude(soa)
+        return writing.finish()
+
+    # ------------------------------------------------------------ records
+
+    def zone(self, apex: bytes, *, at: int | None = None, generated: bool = True) -> Zone:
+        """A zone, now or as it was when it had a serial; the latter also of a zone that is gone.
+
+        Args:
+            generated: with the records that signing made.
+
+        Raises:
+            NoSuchZoneError: it is not there.
+            HistoryError: it never had that serial, or what came later is kept no more.
+        """
+        with self.store.read() as connection:
+            info = rows.find_zone(connection, apex)
+            most = self.settings.max_records
+            if at is not None:
+                return history.at_serial(connection, apex, info, at, generated=generated, most_names=most)
+            if info is None:
+                raise NoSuchZoneError(apex)
+            nodes = history.load(connection, info, generated=generated)
+        add_empty_nonterminals(apex, nodes, max(most, len(nodes) * 128))
+        return Zone(apex, nodes)
+
+    def iterate(self, apex: bytes, *, generated: bool = True) -> Iterator[tuple[bytes, int, RRset]]:
+        """The record sets of a zone as owner, type and record set: the SOA first, then in canonical order of owners,
+        by type. They are read as they are asked for, from one snapshot that is held until then.
+
+        Raises:
+            NoSuchZoneError: it is not there.
+        """
+        with self.store.read() as connection:
+            info = self._info(connection, apex)
+            soa = rows.soa_of(connection, info.id)
+            if soa is not None:
+                yield apex, rr.SOA, soa
+            last_key, owner = b"", apex
+            for key, rrtype, rrset in rows.iterate(connection, info.id):
+                if rrtype == rr.SOA or (not generated and info.signed and rrtype in GENERATED):
+                    continue
+                if key != last_key:
+                    last_key, owner = key, from_order_key(key, apex)
+                yield owner, rrtype, rrset
+
+    def node(self, apex: bytes, owner: bytes) -> Node:
+        """What a name of a zone has; empty if nothing.
+
+        Raises:
+            NoSuchZoneError: the zone is not there.
+        """
+        with self.store.read() as connection:
+            info = self._info(connection, apex)
+            return rows.node(connection, info.id, order_key(owner, apex))
+
+    def rrset(self, apex: bytes, owner: bytes, rrtype: int) -> RRset | None:
+        """A record set; None if there is none.
+
+        Raises:
+            NoSuchZoneError: the zone is not there.
+        """
+        return self.node(apex, owner).get(rrtype)
+
+    # ------------------------------------------------------------ history
+
+    def history(
+        self, apex: bytes, *, limit: int, before_id: int | None = None, with_changes: bool = False
+    ) -> list[ChangeSet]:
+        """Change sets of a zone, the newest first, also of one that is gone.
+
+        Args:
+            before_id: begin behind this one.
+            with_changes: with what they changed, but those with more than ``history.SHOWN`` changes.
+        """
+        found: list[ChangeSet] = []
+        with self.store.read() as connection:
+            for each in history.newest_first(connection, apex, before_id):
+                if len(found) == limit:
+                    break
+                found.append(history.with_changes(connection, each, history.SHOWN) if with_changes else each)
+        return found
+
+    def since(self, apex: bytes, serial: int, *, most: int = MOST_SINCE) -> list[ChangeSet] | None:
+        """The change sets that led from a serial to the present one, oldest first, with their changes; for IXFR.
+
+        Args:
+            most: changes in all of them.
+
+        Returns:
+            None where that is not known or too much.
+
+        Raises:
+            NoSuchZoneError: the zone is not there.
+        """
+        with self.store.read() as connection:
+            return history.since(connection, self._info(connection, apex), serial, most)
+
+    def feed_since(self, seq: int) -> tuple[int, list[bytes]] | None:
+        """What happened since: the new position, and the zones whose answers changed, each once.
+
+        Args:
+            seq: the position so far; 0 at first.
+
+        Returns:
+            None where that is known no more, and everything has to be looked at; ``feed_position`` says where to go on.
+        """
+        with self.store.read() as connection:
+            first, last = connection.execute(select(func.min(feed.c.seq), func.max(feed.c.seq))).one()
+            if last is None:
+                return (0, []) if seq == 0 else None
+            if seq > last or seq < first - 1:
+                return None
+            query = select(feed.c.seq, feed.c.apex).where(feed.c.seq > seq).order_by(feed.c.seq)
+            found = connection.execute(query).all()
+            return last, list(dict.fromkeys(row.apex for row in found))
+
+    def feed_position(self) -> int:
+        """The position behind all that has happened; 0 if nothing did."""
+        with self.store.read() as connection:
+            return int(connection.execute(select(func.max(feed.c.seq))).scalar() or 0)
+
+    # ------------------------------------------------------------ what the above share
+
+    @staticmethod
+    def _info(connection: Connection, apex: bytes) -> ZoneInfo:
+        info = rows.find_zone(connection, apex)
+        if info is None:
+            raise NoSuchZoneError(apex)
+        return info
+
+    def _editable(self, connection: Connection, apex: bytes, kind: str) -> ZoneInfo:
+        info = self._info(connection, apex)
+        if info.kind == "secondary" and kind in _BY_PEOPLE:
+            raise NotEditableError(apex, info.kind)
+        return info
+
+    @staticmethod
+    def _allow_force(author: Author, force: bool) -> None:
+        if force and not author.message.strip():
+            raise LedgerError("rules are overridden only with a message that says why; give one")
+        if len(author.message) > rows.MAX_MESSAGE:
+            raise LedgerError(f"the message has {len(author.message)} characters; {rows.MAX_MESSAGE} are allowed")
+
+    @staticmethod
+    @contextmanager
+    def _undoing_nothing() -> Iterator[list[ChangeSet]]:
+        done: list[ChangeSet] = []
+        try:
+            yield done
+        except _NothingDone:
+            return
+
+    def _limit(self, info: ZoneInfo, writing: Writing) -> None:
+        if writing.count > max(info.rrsets, self.settings.max_records):
+            raise InvalidEditError(
+                f"{to_text(info.apex)} would have more than {self.settings.max_records} record sets;"
+                " split the zone, or raise zones.max_records"
+            )
+
+    @staticmethod
+    def _refuse_conflict(
+        connection: Connection, info: ZoneInfo, expected: int, touched: Sequence[tuple[bytes, int]]
+    ) -> None:
+        found = history.since(connection, info, expected, MOST_SINCE)
+        if found and all(each.kind == "sign" for each in found):
+            return
+        theirs = {
+            (change.owner, change.type)
+            for each in found or ()
+            for change in each.changes or ()
+            if change.type != rr.SOA
+        }
+        both = [each for each in touched if each in theirs]
+        raise ConflictError(info.apex, expected, info.serial, found, both)
+
+
+def _record_sets(zone: Zone) -> Iterator[tuple[bytes, int, RRset]]:
+    """Record sets in the order of the database, which is the fastest to write."""
+    for key, rrtype, rrset in keyed(zone):
+        yield from_order_key(key, zone.apex), rrtype, rrset
+
+
+def _check_data(edit: Edit) -> None:
+    for data in edit.rrset[1] if edit.rrset else ():
+        try:
+            rdata.check(edit.type, data)
+        except ValueError as error:
+            what = f"{rr.type_to_text(edit.type)} of {to_text(edit.owner)}"
+            raise InvalidEditError(f"{what}: the data are not of that type ({error})") from None
+
+
+def _after_former(
+    connection: Connection, apex: bytes, soa: RRset, options: ZoneOptions, now: int, before: int
+) -> RRset:
+    """The SOA record with a serial newer than that of an earlier zone of this name: secondaries may still have it."""
+    for each in history.newest_first(connection, apex, before):
+        former = each.serial_before if each.serial_after is None else each.serial_after
+        if former is not None:
+            if not is_newer(serial_of(soa[1][0]), former):
+                return soa[0], (with_serial(soa[1][0], next_serial(former, options.serial_style, now)),)
+            return soa
+    return soa

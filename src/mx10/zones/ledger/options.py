@@ -1,0 +1,71 @@
+"""What is set for one zone alone: a value, and its JSON in the database."""
+
+import json
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from typing import Any, Literal, Self, get_args, get_type_hints
+
+from mx10.store.errors import DamagedStoreError
+
+SerialStyle = Literal["date", "counter", "unixtime"]
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneOptions:
+    """Options of a zone. A field is a text, a flag, a number, or a tuple of texts; only what differs from its default
+    is written to the database."""
+
+    serial_style: SerialStyle = "date"
+    """How serials go on: YYYYMMDDnn, one by one, or seconds since 1970."""
+
+    notify: tuple[str, ...] = ()
+    """Who is told of changes beside those of the configuration: address, or address and port."""
+
+    allow_transfer: tuple[str, ...] = ()
+    """Who may fetch the zone beside those of the configuration: networks, ``key:NAME``, or both joined by ``+``."""
+
+    primaries: tuple[str, ...] = ()
+    """Of a secondary: whom it follows."""
+
+    update_policy: tuple[str, ...] = ()
+    """Who may change what by dynamic update (RFC 2136)."""
+
+    catalog: bool = True
+    """Whether the zone is a member of the server's catalog zone (RFC 9432)."""
+
+    def to_json(self) -> str:
+        """What differs from the defaults."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        default = type(self)()
+        return json.dumps({name: value for name, value in values.items() if value != getattr(default, name)})
+
+    @classmethod
+    @lru_cache(maxsize=4096)
+    def from_json(cls, text: str) -> Self:
+        """The options a text of the database holds; keys nobody knows are left out.
+
+        Raises:
+            DamagedStoreError: it is not what ``to_json`` writes.
+        """
+        try:
+            found: dict[str, Any] = json.loads(text)
+            kinds = get_type_hints(cls)
+            values = {name: _value(kinds[name], value) for name, value in found.items() if name in kinds}
+        except (ValueError, AttributeError, TypeError) as error:
+            raise DamagedStoreError(f"the options of a zone are damaged ({error}); set them anew") from None
+        return cls(**values)
+
+
+def _value(kind: Any, value: Any) -> Any:
+    if kind in (bool, int, str):
+        if type(value) is not kind:
+            raise ValueError(f"{value!r} is no {kind.__name__}")
+        return value
+    choices = get_args(kind)
+    if Ellipsis in choices:
+        if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+            raise ValueError(f"{value!r} is no list of texts")
+        return tuple(value)
+    if value not in choices:
+        raise ValueError(f"{value!r} is none of {', '.join(choices)}")
+    return value
