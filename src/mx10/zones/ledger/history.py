@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from typing import Final
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, delete, exists, func, select
 
 from mx10.dns import rrtypes as rr
 from mx10.dns.wirename import from_order_key, to_text
-from mx10.store.tables import change_sets
+from mx10.store.connect import Store
+from mx10.store.tables import change_sets, changes, feed
 from mx10.zones.ledger import rows
 from mx10.zones.ledger.difference import same
 from mx10.zones.ledger.errors import HistoryError, RevertError
@@ -18,6 +19,11 @@ from mx10.zones.zone import Node, Zone, add_empty_nonterminals
 SHOWN: Final = 10_000
 """Changes of one change set up to which ``listed`` reads them."""
 _PAGE: Final = 100
+_FEED_AGE: Final = 600_000
+"""Milliseconds for which a row of the feed is kept at least."""
+_FEED_ROWS: Final = 10_000
+"""The newest rows of the feed are kept however old they are."""
+_PRUNED_AT_ONCE: Final = 200
 
 
 def newest_first(connection: Connection, apex: bytes, before: int | None = None) -> Iterator[ChangeSet]:
@@ -204,3 +210,22 @@ def undoing(connection: Connection, info: ZoneInfo, change_set: ChangeSet) -> li
             f" undo the later changes first (`mx10 zone log {name}`), or set the records as they shall be"
         )
     return edits
+
+
+def prune(store: Store, now: int, signing_days: int) -> int:
+    """See ``Ledger.prune``; in transactions of limited size, so that nobody waits long."""
+    with store.begin() as connection:
+        last = connection.execute(select(func.max(feed.c.seq))).scalar() or 0
+        old = (feed.c.at < now - _FEED_AGE) & (feed.c.seq <= last - _FEED_ROWS)
+        connection.execute(delete(feed).where(old))
+    signing = (change_sets.c.kind == "sign") & (change_sets.c.at < now - signing_days * 86_400_000)
+    has_changes = exists().where(changes.c.change_set == change_sets.c.id)
+    query = select(change_sets.c.id).where(signing & has_changes).order_by(change_sets.c.id).limit(_PRUNED_AT_ONCE)
+    count = 0
+    while True:
+        with store.begin() as connection:
+            found = list(connection.execute(query).scalars())
+            connection.execute(delete(changes).where(changes.c.change_set.in_(found)))
+        count += len(found)
+        if len(found) < _PRUNED_AT_ONCE:
+            return count

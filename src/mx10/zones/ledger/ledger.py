@@ -14,7 +14,7 @@ from mx10.dns import rrtypes as rr
 from mx10.dns.wirename import from_order_key, order_key, to_text
 from mx10.store.connect import Store
 from mx10.store.tables import feed, zones
-from mx10.zones.ledger import history, judging, rows
+from mx10.zones.ledger import bulk, history, judging, rows
 from mx10.zones.ledger.difference import differences, keyed
 from mx10.zones.ledger.errors import (
     ConflictError,
@@ -26,7 +26,7 @@ from mx10.zones.ledger.errors import (
     ZoneExistsError,
 )
 from mx10.zones.ledger.options import ZoneOptions
-from mx10.zones.ledger.serials import is_newer, next_serial, serial_of, with_serial
+from mx10.zones.ledger.serials import first_serial, serial_of, with_serial
 from mx10.zones.ledger.values import GENERATED, Author, ChangeSet, Edit, Signer, ZoneInfo
 from mx10.zones.ledger.writing import Writing
 from mx10.zones.problems import Problem
@@ -112,9 +112,50 @@ class Ledger:
             writing = Writing(connection, info, author, "create", now, begins=True)
             writing.apply(Edit(owner, rrtype, each) for owner, rrtype, each in _record_sets(zone))
             if kind == "primary":
-                soa = _after_former(connection, zone.apex, soa, options, now, writing.id)
+                soa = _begun(connection, zone.apex, soa, options, now, writing.id)
             writing.conclude(soa, as_given=kind != "primary")
             return writing.finish()
+
+    def create_many(
+        self,
+        found: Iterable[Zone],
+        author: Author,
+        *,
+        options: ZoneOptions | None = None,
+        force: bool = False,
+        progress: Callable[[int], None] = lambda _: None,
+        refused: Callable[[bytes, LedgerError], None] | None = None,
+    ) -> int:
+        """Add many primary zones, in transactions of some thousand; memory is needed for one of these.
+
+        Args:
+            found: complete zones, as ``zones.folder`` and ``zones.build`` make them.
+            progress: told after each transaction how many zones are there for good.
+            refused: told of zones that cannot be added, which are left out. Without it the first of them ends all:
+                what was told to ``progress`` stays, the rest is not added.
+
+        Returns:
+            How many were added.
+
+        Raises:
+            LedgerError: as ``create`` raises them, if ``refused`` is not given.
+        """
+        self._allow_force(author, force)
+
+        def refuse(_apex: bytes, error: LedgerError) -> None:
+            raise error
+
+        return bulk.create_many(
+            self.store,
+            found,
+            author,
+            settings=self.settings,
+            options=options or ZoneOptions(),
+            force=force,
+            clock=self.clock,
+            progress=progress,
+            refused=refused or refuse,
+        )
 
     def follow(self, apex: bytes, author: Author, options: ZoneOptions) -> ChangeSet:
         """Add a secondary zone that has not been fetched yet: no records, not served, serial 0. The first ``replace``
@@ -420,7 +461,7 @@ class Ledger:
             Edit(each.owner, each.type, each.before) for each in target.changes if each.type not in GENERATED
         )
         assert soa is not None
-        soa = _after_former(connection, target.apex, soa, info.options, now, writing.id)
+        soa = _begun(connection, target.apex, soa, info.options, now, writing.id)
         writing.conclude(soa)
         return writing.finish()
 
@@ -543,6 +584,18 @@ class Ledger:
         with self.store.read() as connection:
             return int(connection.execute(select(func.max(feed.c.seq))).scalar() or 0)
 
+    def prune(self, signing_days: int) -> int:
+        """Take away what is needed no more: old rows of the feed, and what change sets of signing alone changed (that
+        they were made stays on record). Cheap if called often; some minutes between two calls are right.
+
+        Args:
+            signing_days: days for which the latter are kept.
+
+        Returns:
+            How many change sets lost their changes.
+        """
+        return history.prune(self.store, self.clock(), signing_days)
+
     # ------------------------------------------------------------ what the above share
 
     @staticmethod
@@ -613,14 +666,12 @@ def _check_data(edit: Edit) -> None:
             raise InvalidEditError(f"{what}: the data are not of that type ({error})") from None
 
 
-def _after_former(
-    connection: Connection, apex: bytes, soa: RRset, options: ZoneOptions, now: int, before: int
-) -> RRset:
-    """The SOA record with a serial newer than that of an earlier zone of this name: secondaries may still have it."""
+def _begun(connection: Connection, apex: bytes, soa: RRset, options: ZoneOptions, now: int, before: int) -> RRset:
+    """The SOA record of a zone that begins."""
+    former = None
     for each in history.newest_first(connection, apex, before):
         former = each.serial_before if each.serial_after is None else each.serial_after
         if former is not None:
-            if not is_newer(serial_of(soa[1][0]), former):
-                return soa[0], (with_serial(soa[1][0], next_serial(former, options.serial_style, now)),)
-            return soa
-    return soa
+            break
+    serial = first_serial(serial_of(soa[1][0]), former, options.serial_style, now)
+    return soa[0], (with_serial(soa[1][0], serial),)

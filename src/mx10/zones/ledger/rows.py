@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Row, bindparam, delete, func, insert, literal
 from mx10.dns import rrtypes as rr
 from mx10.dns.wirename import from_order_key, order_key
 from mx10.store import datas
+from mx10.store.bulk import insert_rows
 from mx10.store.errors import DamagedStoreError
 from mx10.store.tables import change_sets, changes, feed, rrsets, zones
 from mx10.zones.ledger.options import ZoneOptions
@@ -161,6 +162,11 @@ def write(
     Args:
         fresh: none of them is there yet, which is faster.
     """
+    if fresh:
+        columns = ("zone", "owner", "type", "ttl", "data")
+        made = [(zone, key, rrtype, state[0], datas.pack(state[1])) for key, rrtype, state in states if state]
+        insert_rows(connection, rrsets, columns, made)
+        return
     gone = [{"zone": zone, "owner": key, "type": rrtype} for key, rrtype, state in states if state is None]
     put = [
         {"zone": zone, "owner": key, "type": rrtype, "ttl": state[0], "data": datas.pack(state[1])}
@@ -170,7 +176,7 @@ def write(
     if gone:
         connection.execute(_TAKE, gone)
     if put:
-        connection.execute(insert(rrsets) if fresh else _PUT, put)
+        connection.execute(_PUT, put)
 
 
 # ---------------------------------------------------------------- history

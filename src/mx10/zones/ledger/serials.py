@@ -36,6 +36,20 @@ def next_serial(serial: int, style: SerialStyle, now: int) -> int:
     return (serial + 1) % _BITS or 1
 
 
+def first_serial(written: int, former: int | None, style: SerialStyle, now: int) -> int:
+    """The serial a new zone begins with: what is written in its SOA record, but for 0, and newer than that of an
+    earlier zone of its name, which secondaries may still have.
+
+    Args:
+        written: in its SOA record.
+        former: the last serial of the earlier zone; None if there was none.
+        now: milliseconds since 1970.
+    """
+    if former is not None and not is_newer(written, former):
+        return next_serial(former, style, now)
+    return written or next_serial(0, style, now)
+
+
 def serial_of(soa: bytes) -> int:
     """The serial in the data of an SOA record (RFC 1035 section 3.3.13)."""
     return int.from_bytes(soa[-20:-16], "big")
