@@ -16,6 +16,7 @@ from mx10.config.settings import (
     NameserverSettings,
     ResolverSettings,
     RoutingSettings,
+    StoreSettings,
     UpdateSettings,
     ZoneSettings,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "NameserverSettings",
     "ResolverSettings",
     "RoutingSettings",
+    "StoreSettings",
     "UpdateSettings",
     "ZoneSettings",
     "load",

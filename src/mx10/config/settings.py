@@ -65,6 +65,17 @@ class Form(Rule):
         self.test(value)
 
 
+@dataclass(frozen=True, slots=True)
+class OneOf(Rule):
+    """A number out of a few."""
+
+    values: tuple[int, ...]
+
+    def check(self, value: int) -> None:
+        if value not in self.values:
+            raise ValueError(f"should be one of {', '.join(map(str, self.values))}")
+
+
 def _address_and_port(text: str) -> None:
     """``192.0.2.1``, ``192.0.2.1:53``, ``2001:db8::1`` or ``[2001:db8::1]:53``."""
     from ipaddress import ip_address
@@ -187,6 +198,30 @@ class ZoneSettings:
     """
 
 
+def _store_url(text: str) -> None:
+    if text and not text.startswith(("sqlite:///", "postgresql://", "postgres://")):
+        raise ValueError("should be sqlite:///path/to/file or postgresql://user@host/database")
+
+
+StoreUrl = Annotated[str, Form(_store_url)]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """The database that keeps zones with their history (`docs/store.md`)."""
+
+    url: StoreUrl = ""
+    """Where it is: `sqlite:///path/to/file` (an absolute path begins with a fourth slash) or
+    `postgresql://user@host/database`. Empty: the file `mx10.db` in $STATE_DIRECTORY (as systemd sets it), else in
+    `/var/lib/mx10` for root, else in `~/.local/state/mx10`. A password is better kept in `~/.pgpass` than here.
+    """
+
+    keep_signing_days: Annotated[int, Range(1, 36500)] = 30
+    """Days for which the history keeps what was changed by signing alone. A secondary that is further behind gets the
+    whole zone instead of what changed; that it was signed, and when, stays on record for ever.
+    """
+
+
 @dataclass(frozen=True, slots=True)
 class FollowingSettings:
     """Secondary zones: how their primaries are asked, and how much a transfer may bring."""
@@ -239,6 +274,66 @@ class UpdateSettings:
 
     max_records: Annotated[int, Range(1, 65535)] = 5000
     """Records that one update may have in all its sections."""
+
+
+@dataclass(frozen=True, slots=True)
+class DnssecSettings:
+    """Signing of zones in the store: what holds for every signed zone that has no policy of its own
+    (`mx10 zone sign --help`).
+    """
+
+    sign_new_zones: bool = False
+    """Sign each zone that is made in the store, or imported into it, at once."""
+
+    algorithm: Annotated[int, OneOf((8, 13, 15))] = 13
+    """Of the keys: 13 is ECDSA P-256, 15 Ed25519, 8 RSA with SHA-256 (RFC 8624). Changed for a signed zone, its keys
+    are rolled over to the new one step by step (RFC 6781 section 4.1.4).
+    """
+
+    keys: Literal["csk", "ksk+zsk"] = "csk"
+    """One key that signs all, or one for the keys and one for the rest of the zone."""
+
+    rsa_bits: Annotated[int, Range(2048, 4096)] = 2048
+    """Length of new RSA keys, in bits."""
+
+    denial: Literal["nsec", "nsec3", "nsec3-opt-out"] = "nsec"
+    """How what is not there is proved. NSEC3 is made without salt and further iterations (RFC 9276); with opt-out,
+    insecure delegations stay out of the proofs.
+    """
+
+    signature_days: Annotated[int, Range(2, 365)] = 14
+    """Days for which a signature is valid."""
+
+    refresh_days: Annotated[int, Range(1, 364)] = 5
+    """Days before its end when a signature is made anew; less than `signature_days`."""
+
+    jitter_hours: Annotated[int, Range(0, 720)] = 12
+    """Signatures end up to so many hours earlier, at random, so that not all are made anew at once."""
+
+    zsk_days: Annotated[int, Range(0, 36500)] = 90
+    """Days after which a zone-signing key is rolled over; 0: never by itself."""
+
+    ksk_days: Annotated[int, Range(0, 36500)] = 0
+    """Days after which a key that the parent's DS record points to (KSK, CSK) is rolled over; 0: never by itself."""
+
+    dnskey_ttl: Annotated[int, Range(1, 604800)] = 3600
+    """TTL of the DNSKEY, CDS and CDNSKEY records, in seconds. Each step of a rollover waits for it."""
+
+    propagation_seconds: Annotated[int, Range(0, 604800)] = 3600
+    """Seconds until every nameserver of a zone surely has a change, clocks that are wrong included. Each step of a
+    rollover waits for it too.
+    """
+
+    parent_propagation_seconds: Annotated[int, Range(0, 604800)] = 3600
+    """The same for the parent's nameservers, after all of them were seen to have the new DS record."""
+
+    parent_check_seconds: Annotated[int, Range(1, 86400)] = 300
+    """Seconds between two look-ups of the DS record while a rollover waits for it; otherwise it is looked up once a
+    day.
+    """
+
+    parent_servers: tuple[AddressAndPort, ...] = ()
+    """Nameservers to ask for DS records. Empty: all those of the parent zone, as the resolver finds them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,8 +410,10 @@ class Config:
 
     nameserver: NameserverSettings = field(default_factory=NameserverSettings)
     zones: ZoneSettings = field(default_factory=ZoneSettings)
+    store: StoreSettings = field(default_factory=StoreSettings)
     following: FollowingSettings = field(default_factory=FollowingSettings)
     update: UpdateSettings = field(default_factory=UpdateSettings)
+    dnssec: DnssecSettings = field(default_factory=DnssecSettings)
     resolver: ResolverSettings = field(default_factory=ResolverSettings)
     routing: RoutingSettings = field(default_factory=RoutingSettings)
     log: LogSettings = field(default_factory=LogSettings)
@@ -326,8 +423,10 @@ class Config:
 SECTIONS: Final[dict[str, type]] = {
     "nameserver": NameserverSettings,
     "zones": ZoneSettings,
+    "store": StoreSettings,
     "following": FollowingSettings,
     "update": UpdateSettings,
+    "dnssec": DnssecSettings,
     "resolver": ResolverSettings,
     "routing": RoutingSettings,
     "log": LogSettings,

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 def pack(datas: Sequence[bytes]) -> bytes:
     """The data of the records, in their order, as octets."""
+    if len(datas) == 1:
+        return len(datas[0]).to_bytes(2, "big") + datas[0]
     return b"".join([len(data).to_bytes(2, "big") + data for data in datas])
 
 
