@@ -100,7 +100,11 @@ def test_intervals_of_the_primary_are_bounded() -> None:
     state = after_success(Following(), soa(0, 0, 0), NOW, 0.0, "", SETTINGS)
     assert state.due == NOW + SETTINGS.refresh_min_seconds * 1000
     assert state.expires == NOW + SETTINGS.expire_min_seconds * 1000
-    assert after_success(Following(), soa(2**32 - 1, 1, 1), NOW, 0, "", SETTINGS).due == NOW + 604_800_000
+    late = after_success(Following(), soa(2**32 - 1, 1, 2**32 - 1), NOW, 0, "", SETTINGS)
+    assert late.due == NOW + 604_800_000
+    # Whoever gives a zone up before asking again is asked when it would be given up.
+    early = after_success(Following(), soa(86400, 1, 7200), NOW, 0, "", SETTINGS)
+    assert early.due == early.expires == NOW + 7_200_000
     assert after_failure(state, soa(0, 0, 0), NOW, 0, "x", SETTINGS).due == NOW + SETTINGS.retry_min_seconds * 1000
 
 

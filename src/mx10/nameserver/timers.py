@@ -73,9 +73,10 @@ def after_success(
     """
     refresh, _, expire = _intervals(soa)
     seconds = min(max(refresh, settings.refresh_min_seconds), settings.refresh_max_seconds)
+    expires = now + max(expire, settings.expire_min_seconds) * 1000
     return Following(
-        due=now + _with_jitter(seconds, chance),
-        expires=now + max(expire, settings.expire_min_seconds) * 1000,
+        due=min(now + _with_jitter(seconds, chance), expires),
+        expires=expires,
         refreshed=now,
         source=source,
     )
