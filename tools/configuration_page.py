@@ -25,6 +25,7 @@ FORMS: Final = {
     settings.AddressAndPort: "an IP address, and a port if wanted",
     settings.Address: "an IP address",
     settings.Network: "a network, as 192.0.2.0/24",
+    settings.StoreUrl: "a URL",
 }
 
 
