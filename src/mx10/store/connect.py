@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import unquote
 
 from sqlalchemy import URL, Connection, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError
@@ -61,13 +62,14 @@ def default_url(environ: Mapping[str, str], euid: int) -> str:
     return f"sqlite:///{state}/mx10/mx10.db"
 
 
-def open_store(url: str, *, create: bool = False, check: bool = True) -> "Store":
+def open_store(url: str, *, create: bool = False, check: bool = True, wait_seconds: float = BUSY_SECONDS) -> "Store":
     """The store at a URL.
 
     Args:
         url: ``sqlite:///path`` or ``postgresql://…``.
         create: make it where there is none or where it is empty (a database of PostgreSQL itself has to be there).
         check: see that it has the version of this program; not wanted before ``upgrade``.
+        wait_seconds: how long to wait for another writer.
 
     Raises:
         NoStoreError: there is none, or it is empty.
@@ -76,7 +78,7 @@ def open_store(url: str, *, create: bool = False, check: bool = True) -> "Store"
         NotAStoreError: something else is there.
         StoreError: the URL is wrong, or it cannot be reached.
     """
-    store = Store(_parsed(url))
+    store = Store(_parsed(url), wait_seconds)
     try:
         if create and store.path:
             _make_file(store.path)
@@ -104,7 +106,7 @@ def open_store(url: str, *, create: bool = False, check: bool = True) -> "Store"
 class Store:
     """A store; use ``open_store``. Threads may share it; after a fork the child calls ``dispose_after_fork``."""
 
-    def __init__(self, url: URL) -> None:
+    def __init__(self, url: URL, wait_seconds: float) -> None:
         self.is_sqlite = url.drivername.startswith("sqlite")
         self.url = url.set(drivername=url.get_backend_name()).render_as_string(hide_password=False)
         self.path = Path(url.database or "").absolute() if self.is_sqlite else None
@@ -115,14 +117,15 @@ class Store:
             else url.set(drivername="postgresql", query={}).render_as_string(hide_password=True)
         )
         """Which store this is, for messages: without a password."""
+        self._wait_ms = int(wait_seconds * 1000)
         if self.is_sqlite:
-            self._engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, pool_timeout=BUSY_SECONDS)
+            self._engine = create_engine(url, connect_args={"timeout": wait_seconds}, pool_timeout=wait_seconds)
             event.listen(self._engine, "connect", _prepare_sqlite)
             event.listen(self._engine, "begin", _begin_sqlite)
         else:
             arguments = {"connect_timeout": CONNECT_SECONDS, "application_name": "mx10"}
             arguments = {name: value for name, value in arguments.items() if name not in url.query}
-            self._engine = create_engine(url, connect_args=arguments, pool_pre_ping=True, pool_timeout=BUSY_SECONDS)
+            self._engine = create_engine(url, connect_args=arguments, pool_pre_ping=True, pool_timeout=wait_seconds)
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
@@ -130,7 +133,7 @@ class Store:
         same time.
 
         Raises:
-            StoreBusyError: another one did not end within 10 seconds.
+            StoreBusyError: another one did not end in time.
             StoreFullError: no room is left.
             StoreError: whatever else the database says.
         """
@@ -138,7 +141,7 @@ class Store:
             connection = raw.execution_options(**{_WRITE: True})
             with connection.begin():
                 if not self.is_sqlite:
-                    connection.execute(_LOCK)
+                    connection.execute(_LOCK, {"wait": f"{self._wait_ms}ms"})
                 yield connection
 
     @contextmanager
@@ -171,13 +174,15 @@ class Store:
 
 
 _LOCK: Final = text(
-    f"SELECT set_config('lock_timeout', '{BUSY_SECONDS}s', true), set_config('synchronous_commit', 'on', true),"
+    f"SELECT set_config('lock_timeout', :wait, true), set_config('synchronous_commit', 'on', true),"
     f" pg_advisory_xact_lock({WRITER_LOCK})"
 )
 
 
 def _parsed(url: str) -> URL:
     forms = "write sqlite:///path/to/file or postgresql://user@host/database"
+    if any(ord(char) < 32 for char in unquote(url)):
+        raise StoreError(f"store.url has a control character; {forms}")
     try:
         parsed = make_url(url)
         driver = _DRIVERS.get(parsed.drivername)
@@ -187,7 +192,7 @@ def _parsed(url: str) -> URL:
     if driver is None:
         raise StoreError(f"store.url begins with {parsed.drivername!r}; {forms}")
     if driver.startswith("sqlite"):
-        if parsed.database in (None, "", ":memory:") or parsed.host or parsed.query or "\0" in str(parsed.database):
+        if parsed.database in (None, "", ":memory:") or parsed.host or parsed.query:
             raise StoreError(f"store.url names no file; {forms} (an absolute path begins with a fourth slash)")
         # Opened here and not in a path like file:…, so that every character of a path means itself.
         return parsed.set(drivername=driver, database=str(Path(str(parsed.database)).absolute()))

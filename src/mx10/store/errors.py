@@ -48,7 +48,7 @@ Told = tuple[type[StoreError], str, str]
 
 _BUSY: Final[Told] = (
     StoreBusyError,
-    "somebody else has been writing for more than 10 seconds",
+    "somebody else has been writing for too long",
     "try again; `mx10 zone import` of a very large zone may take that long",
 )
 _FULL: Final[Told] = (StoreFullError, "no room is left", "free some space on its disk; nothing was changed")
@@ -72,7 +72,11 @@ _ELSE: Final[Told] = (
     "this is no SQLite database",
     "name another file in store.url, or move this one away",
 )
-_DISK: Final[Told] = (StoreUnreachableError, "its disk fails", "look in the system's log")
+_DISK: Final[Told] = (
+    StoreUnreachableError,
+    "its disk fails, or a quota is used up",
+    "look in the system's log; nothing was changed",
+)
 
 # The primary result codes of SQLite (https://www.sqlite.org/rescode.html) by the start of their names.
 _SQLITE: Final[tuple[tuple[str, Told], ...]] = (
@@ -103,6 +107,11 @@ _NO_DATABASE: Final[Told] = (
     "there is no such database",
     "make it with `createdb`, or name another one in store.url",
 )
+_NO_SLOT: Final[Told] = (
+    StoreBusyError,
+    "the database server has no connection left",
+    "raise its max_connections",
+)
 _OVERTAKEN: Final[Told] = (StoreBusyError, "another change came between", "try again")
 
 # Codes of PostgreSQL (https://www.postgresql.org/docs/current/errcodes-appendix.html) by their start.
@@ -111,7 +120,7 @@ _POSTGRESQL: Final[tuple[tuple[str, Told], ...]] = (
     ("57014", _BUSY),
     ("40", _OVERTAKEN),
     ("53100", _FULL),
-    ("53300", (StoreBusyError, "the database server has no connection left", "raise its max_connections")),
+    ("53300", _NO_SLOT),
     ("25006", _READ_ONLY),
     ("28", _NO_RIGHTS),
     ("42501", _NO_RIGHTS),
@@ -120,6 +129,18 @@ _POSTGRESQL: Final[tuple[tuple[str, Told], ...]] = (
     ("57P", _DOWN),
     ("XX001", _DAMAGED),
     ("XX002", _DAMAGED),
+)
+
+_CONNECTING: Final[tuple[tuple[str, Told], ...]] = (
+    ("password", _NO_RIGHTS),
+    ("pg_hba.conf", _NO_RIGHTS),
+    ("permission denied", _NO_RIGHTS),
+    ("authentication", _NO_RIGHTS),
+    ('role "', _NO_RIGHTS),
+    ("does not exist", _NO_DATABASE),
+    ("too many clients", _NO_SLOT),
+    ("connection slots", _NO_SLOT),
+    ("connection option", (StoreError, "store.url cannot be read", "write postgresql://user@host/database")),
 )
 
 
@@ -140,8 +161,12 @@ def _told(origin: BaseException | None) -> Told:
         if (name or code or "").startswith(start):
             return told
     said = " ".join(str(origin).split())
-    if name is None and code is None and "connection" in said:
-        # psycopg has no code for a server that is not there; its own words say more than we could.
-        kind, what, mend = _NO_RIGHTS if "password" in said else _DOWN
-        return kind, f"{what} ({said})", mend
+    if name is None and code is None:
+        # A connection that is not made has no code: these words are the server's.
+        for words, (kind, what, mend) in _CONNECTING:
+            if words in said:
+                return kind, f"{what} ({said})", mend
+        if type(origin).__name__ == "OperationalError":
+            kind, what, mend = _DOWN
+            return kind, f"{what} ({said})", mend
     return StoreError, f"the database refused this ({said})", "if this comes again, tell the authors of mx10"

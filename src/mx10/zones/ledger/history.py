@@ -6,7 +6,7 @@ from typing import Final
 from sqlalchemy import Connection, delete, exists, func, select
 
 from mx10.dns import rrtypes as rr
-from mx10.dns.wirename import from_order_key, to_text
+from mx10.dns.wirename import from_order_key, order_key, to_text
 from mx10.store.connect import Store
 from mx10.store.tables import change_sets, changes, feed
 from mx10.zones.ledger import rows
@@ -155,7 +155,7 @@ def _undo(connection: Connection, each: ChangeSet, nodes: dict[bytes, Node]) -> 
 
 
 def find(connection: Connection, apex: bytes, number: int) -> ChangeSet:
-    """A change set by its number, with its changes however many they are.
+    """A change set by its number, without its changes.
 
     Raises:
         HistoryError: the zone has no such change.
@@ -165,7 +165,7 @@ def find(connection: Connection, apex: bytes, number: int) -> ChangeSet:
     if row is None:
         name = to_text(apex, final_dot=False)
         raise HistoryError(f"{name} has no change {number}; `mx10 zone log {name}` shows those it has")
-    return rows.change_set(row, tuple(rows.read_changes(connection, apex, number)))
+    return rows.change_set(row)
 
 
 def undoing(connection: Connection, info: ZoneInfo, change_set: ChangeSet) -> list[Edit]:
@@ -179,16 +179,17 @@ def undoing(connection: Connection, info: ZoneInfo, change_set: ChangeSet) -> li
         raise RevertError(f"change {change_set.id} made the zone; `mx10 zone delete {name}` takes it away")
     if change_set.kind == "sign":
         raise RevertError(f"change {change_set.id} was made by signing, which would make it again; leave it")
-    if not change_set.changes:
-        raise RevertError(f"change {change_set.id} changed no records, or they are kept no more")
     edits: list[Edit] = []
     later: list[str] = []
-    present = rows.nodes(connection, info.id, rows.keys_of((each.owner for each in change_set.changes), info.apex))
-    for change in change_set.changes:
+    changed = list(rows.read_changes(connection, info.apex, change_set.id))
+    if not changed:
+        raise RevertError(f"change {change_set.id} changed no records, or they are kept no more")
+    keys = {each.owner: order_key(each.owner, info.apex) for each in changed}
+    present = rows.nodes(connection, info.id, keys.values())
+    for change in changed:
         if info.signed and change.type in GENERATED:
             continue
-        key = rows.keys_of([change.owner], info.apex)[0]
-        now = present.get(key, {}).get(change.type)
+        now = present.get(keys[change.owner], {}).get(change.type)
         before, after = change.before, change.after
         if change.type == rr.SOA and now and before and after:
             # Its serial goes on; the rest of it goes back.

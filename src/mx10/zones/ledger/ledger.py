@@ -18,11 +18,11 @@ from mx10.zones.ledger import bulk, history, judging, rows
 from mx10.zones.ledger.difference import differences, keyed
 from mx10.zones.ledger.errors import (
     ConflictError,
-    HistoryError,
     InvalidEditError,
     LedgerError,
     NoSuchZoneError,
     NotEditableError,
+    RevertError,
     ZoneExistsError,
 )
 from mx10.zones.ledger.options import ZoneOptions
@@ -423,8 +423,8 @@ class Ledger:
                 return writing.finish()
 
     def revert(self, apex: bytes, number: int, author: Author, *, force: bool = False) -> ChangeSet | None:
-        """Undo a change set, by a new one; that of a zone's deletion brings the zone back (unsigned: its keys are
-        gone).
+        """Undo a change set, by a new one; that of a zone's deletion brings the zone back, with default options and
+        unsigned: its keys are gone.
 
         Returns:
             None where it is undone already.
@@ -452,14 +452,15 @@ class Ledger:
         now = self.clock()
         if rows.find_zone(connection, target.apex):
             raise ZoneExistsError(target.apex)
-        last = next(history.newest_first(connection, target.apex))
-        if last.id != target.id or not target.changes:
-            raise HistoryError(f"change {target.id} is not the one that took the zone away last; see `mx10 zone log`")
+        last = next(each for each in history.newest_first(connection, target.apex))
+        if last.id != target.id:
+            raise RevertError(f"change {target.id} took the zone away, but not last; undo change {last.id} instead")
+        if target.serial_before is None:
+            raise RevertError(f"change {target.id} took a zone away that never had records; make it anew")
         info = self._begin_zone(connection, target.apex, "primary", ZoneOptions(), served=True)
         writing = Writing(connection, info, author, "revert", now, begins=True)
-        soa = writing.apply(
-            Edit(each.owner, each.type, each.before) for each in target.changes if each.type not in GENERATED
-        )
+        gone = rows.read_changes(connection, target.apex, target.id)
+        soa = writing.apply(Edit(each.owner, each.type, each.before) for each in gone if each.type not in GENERATED)
         assert soa is not None
         soa = _begun(connection, target.apex, soa, info.options, now, writing.id)
         writing.conclude(soa)

@@ -25,10 +25,13 @@ class ZoneOptions:
     """Who may fetch the zone beside those of the configuration: networks, ``key:NAME``, or both joined by ``+``."""
 
     primaries: tuple[str, ...] = ()
-    """Of a secondary: whom it follows."""
+    """Of a secondary: whom it follows, as ``nameserver.primaries`` reads it."""
+
+    allow_notify: tuple[str, ...] = ()
+    """Of a secondary: who may say that it changed, beside its primaries: networks, ``key:NAME``, or both."""
 
     update_policy: tuple[str, ...] = ()
-    """Who may change what by dynamic update (RFC 2136)."""
+    """Who may change what by dynamic update (RFC 2136), as ``nameserver.update_policy`` reads it."""
 
     catalog: bool = True
     """Whether the zone is a member of the server's catalog zone (RFC 9432)."""

@@ -6,7 +6,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, bindparam, delete, func, insert, literal, select, text, update
 
 from mx10.dns import rrtypes as rr
-from mx10.dns.wirename import from_order_key, order_key
+from mx10.dns.wirename import from_order_key
 from mx10.store import datas
 from mx10.store.bulk import insert_rows
 from mx10.store.errors import DamagedStoreError
@@ -267,11 +267,6 @@ def note_all_gone(connection: Connection, number: int, zone: int) -> None:
 def soa_of(connection: Connection, zone: int) -> RRset | None:
     """The SOA record set of a zone; None for a secondary that has not been fetched yet."""
     return node(connection, zone, b"").get(rr.SOA)
-
-
-def keys_of(owners: Iterable[bytes], apex: bytes) -> list[bytes]:
-    """Order keys of owners."""
-    return [order_key(owner, apex) for owner in owners]
 
 
 def _batched(values: Iterable[bytes], size: int) -> Iterator[list[bytes]]:

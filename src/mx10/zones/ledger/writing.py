@@ -136,7 +136,8 @@ class Writing:
             states.append((key, rrtype, after))
             noted.append((key, rrtype, before, after))
             self.count += (after is not None) - (before is not None)
-            self._keep(Change(owner, rrtype, before, after))
+            if not self.begins:
+                self._keep(Change(owner, rrtype, before, after))
         rows.write(self.connection, self.info.id, states, fresh=self.begins)
         if not self.begins:
             rows.add_changes(self.connection, self.id, noted)
