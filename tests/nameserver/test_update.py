@@ -13,7 +13,8 @@ from mx10.dns import rrtypes as rr
 from mx10.dns.message import Edns, Message, Question, Record
 from mx10.dns.rrtypes import Opcode, Rcode
 from mx10.dns.wirename import from_text
-from mx10.nameserver.update import Rate, Updater
+from mx10.nameserver.rate import Rate
+from mx10.nameserver.update import Updater
 from mx10.store.connect import open_store
 from mx10.zones.ledger import Author, Edit, Ledger, ZoneOptions
 from mx10.zones.zone import Node, Zone

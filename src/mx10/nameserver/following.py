@@ -97,6 +97,10 @@ class Follower:
     def __len__(self) -> int:
         return len(self._due)
 
+    def follows(self, apex: bytes) -> bool:
+        """Whether a zone is known to be followed."""
+        return apex in self._due
+
     # ---------------------------------------------------------------- when
 
     async def run(self) -> None:

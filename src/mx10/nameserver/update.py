@@ -8,7 +8,6 @@ passed on to its primary (RFC 2136 section 6 leaves that open): they are refused
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
-from ipaddress import ip_address
 from typing import Final, Protocol, TypeVar
 
 from mx10.config import UpdateSettings
@@ -16,6 +15,7 @@ from mx10.dns.message import QR, Edns, Message, encode
 from mx10.dns.rrtypes import Opcode, Rcode, rcode_to_text
 from mx10.dns.wirename import to_text
 from mx10.logs import get_logger
+from mx10.nameserver.rate import Rate
 from mx10.nameserver.update_policy import PolicyError, UpdateRule, is_known, refusal, rule_from_text
 from mx10.nameserver.updating import UpdateError, check_prerequisites, check_updates, updated, zone_of
 from mx10.store.errors import StoreError
@@ -36,8 +36,6 @@ from mx10.zones.zone import RRset
 
 _TRIES: Final = 5
 """How often an update is done anew because somebody else changed the zone meanwhile."""
-_CLIENTS: Final = 10_000
-"""Clients whose rate is known; those that were silent for longest are forgotten."""
 _EDE: Final = 15
 _EDE_OTHER: Final = 0
 _EDE_PROHIBITED: Final = 18
@@ -53,36 +51,6 @@ class InStore(Protocol):
     """Runs a function of the store in the thread for it."""
 
     def __call__(self, function: Callable[..., _T], /, *arguments: object) -> Awaitable[_T]: ...
-
-
-class Rate:
-    """How many updates each client may send: so many a second, and as many at once.
-
-    Args:
-        rate: a second.
-    """
-
-    def __init__(self, rate: int) -> None:
-        self._rate = rate
-        self._clients: dict[str, tuple[float, float]] = {}
-
-    def admits(self, client: str, now: float) -> bool:
-        """Whether one more may come; it counts.
-
-        Args:
-            client: an IP address; those of one IPv6 /64 network are one client.
-            now: seconds on a clock that does not go back.
-        """
-        address = ip_address(client.partition("%")[0])
-        if address.version == 6:
-            client = address.exploded[:19]
-        left, since = self._clients.pop(client, (float(self._rate), now))
-        left = min(float(self._rate), left + (now - since) * self._rate)
-        admitted = left >= 1
-        self._clients[client] = (left - 1 if admitted else left), now
-        if len(self._clients) > _CLIENTS:
-            del self._clients[next(iter(self._clients))]
-        return admitted
 
 
 class Updater:

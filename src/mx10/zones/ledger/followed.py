@@ -24,7 +24,7 @@ class Followed:
     """A secondary zone.
 
     Attributes:
-        primaries: as they were set.
+        primaries: as they were set; ``allow_notify`` too.
         served: whether it is answered; if not, it expired or was never fetched.
         state: what ``save`` wrote last.
         soa: the data of its SOA record; None if it was never fetched.
@@ -32,6 +32,7 @@ class Followed:
 
     apex: bytes
     primaries: tuple[str, ...]
+    allow_notify: tuple[str, ...]
     served: bool
     state: str
     soa: bytes | None
@@ -72,7 +73,8 @@ class FollowedZones:
                 return None
             soa = rows.soa_of(connection, info.id)
             data = soa[1][0] if soa is not None else None
-            return Followed(apex, info.options.primaries, info.served, info.following, data)
+            options = info.options
+            return Followed(apex, options.primaries, options.allow_notify, info.served, info.following, data)
 
     def nodes(self, apex: bytes, owners: Iterable[bytes]) -> dict[bytes, Node]:
         """What some names of a zone have.
