@@ -10,7 +10,7 @@ Keys are numbers (``keys.id``). A DS record that belongs to none of our keys is 
 Times are whole seconds since 1970.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Final, Literal, Self
@@ -159,15 +159,19 @@ def validates_strictly(ds: Version, dnskey: Version, signatures: Version, algori
     That is what a zone has to offer (RFC 4035 section 2.2, RFC 6781 section 4.1.4), though validators should not
     insist.
     """
-    if not ds.keys:
-        return True
-
-    def of(keys: Iterable[int]) -> set[int]:
-        return {algorithms[key] if key >= 0 else foreign_parts(key)[1] for key in keys}
-
-    return of(ds.keys) <= of(ds.keys & dnskey.keys & dnskey.signers) and of(dnskey.keys) <= of(
-        signatures.keys & dnskey.keys
+    return not ds.keys or (
+        _entered(ds, dnskey, algorithms)
+        and _of(dnskey.keys, algorithms) <= _of(signatures.keys & dnskey.keys, algorithms)
     )
+
+
+def _entered(ds: Version, dnskey: Version, algorithms: Mapping[int, int]) -> bool:
+    """Whether each algorithm of the DS set leads to a key that signed the DNSKEY set."""
+    return _of(ds.keys, algorithms) <= _of(ds.keys & dnskey.keys & dnskey.signers, algorithms)
+
+
+def _of(keys: Keys, algorithms: Mapping[int, int]) -> set[int]:
+    return {algorithms[key] if key >= 0 else foreign_parts(key)[1] for key in keys}
 
 
 _VALIDATORS: Final = (validates, validates_strictly)
@@ -207,7 +211,7 @@ def obstacles(
             not valid(*chain, algorithms) and valid(was_ds, was_dnskey, was_signatures, algorithms)
             for valid in _VALIDATORS
         ):
-            obstacle = _first_to_go(chain, new, current)
+            obstacle = _first_to_go(chain, new, current, algorithms)
             found[obstacle.part, obstacle.version] = obstacle
     return list(found.values())
 
@@ -233,7 +237,10 @@ def _chains(
 
 
 def _first_to_go(
-    chain: _Chain, new: tuple[Version | None, Version | None, Version | None], current: _Chain
+    chain: _Chain,
+    new: tuple[Version | None, Version | None, Version | None],
+    current: _Chain,
+    algorithms: Mapping[int, int],
 ) -> Obstacle:
     """Of a combination that would not validate, the old version that is gone first: then the combination is too."""
     old = [
@@ -243,5 +250,12 @@ def _first_to_go(
     ]
     if not old:
         return Obstacle("ds", chain[0], None)
-    # Soonest first; of those that wait for an event, the ones that are on their way out already.
-    return min(old, key=lambda one: (one[0].until is None, one[0].until or 0, one[1]))[0]
+    at_ds = not _entered(chain[0], chain[1], algorithms)
+
+    def order(one: tuple[Obstacle, bool]) -> tuple[bool, int, bool, bool]:
+        obstacle, stays = one
+        # Soonest first; of those that wait for an event, the ones that are on their way out already; then whichever is
+        # next to where the chain is torn.
+        return obstacle.until is None, obstacle.until or 0, stays, (obstacle.part == "ds") != at_ds
+
+    return min(old, key=order)[0]

@@ -300,6 +300,7 @@ def advance(zone: ZoneKeys, policy: Policy, timing: Timing, now: int, seen: Seen
     zone = _observed(_on_time(zone, policy, timing, now), policy, timing, now, seen)
     if zone.paused or zone.mode == "unsigned":
         return Plan(zone, next=None)
+    zone, gone = _buried(zone)
     missing: list[tuple[str, int]] = []
     steps: list[str] = []
     if zone.mode == "sign":
@@ -307,7 +308,7 @@ def advance(zone: ZoneKeys, policy: Policy, timing: Timing, now: int, seen: Seen
         steps += retired
         missing = _missing(zone, policy)
         if missing:
-            return Plan(zone, tuple(missing), steps=tuple(steps), next=now)
+            return Plan(zone, tuple(missing), gone, tuple(steps), next=now)
     waits: list[Wait] = []
     for _ in range(_STEPS):
         waits.clear()
@@ -320,10 +321,20 @@ def advance(zone: ZoneKeys, policy: Policy, timing: Timing, now: int, seen: Seen
             waits.append(wait)
         else:
             break
-    zone, gone = _buried(zone)
-    moments = [wait.until for wait in waits if wait.until is not None]
+    zone, gone_now = _buried(zone)
+    caches = zone.caches
+    moments = [one.until for one in (*caches.ds, *caches.dnskey, *caches.signatures) if one.until is not None]
+    moments += [wait.until for wait in waits if wait.until is not None]
     moments += [end for key in zone.kept() if (end := _end(key, policy)) is not None and end > now]
-    return Plan(zone, (), gone, tuple(steps), _told_once(waits), _asks_parent(zone, waits), min(moments, default=None))
+    return Plan(
+        zone,
+        (),
+        (*gone, *gone_now),
+        tuple(steps),
+        _told_once(waits),
+        _asks_parent(zone, waits),
+        min(moments, default=None),
+    )
 
 
 def _asks_parent(zone: ZoneKeys, waits: Sequence[Wait]) -> bool:
