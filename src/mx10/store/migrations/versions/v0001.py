@@ -8,6 +8,7 @@ down_revision = None
 
 _ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 _NSEC3 = sa.text("type = 50")
+_DUE = sa.text("keys_at IS NOT NULL")
 
 
 def upgrade() -> None:
@@ -22,8 +23,10 @@ def upgrade() -> None:
         sa.Column("options", sa.Text, nullable=False),
         sa.Column("signing", sa.Text, nullable=False),
         sa.Column("following", sa.Text, nullable=False),
+        sa.Column("keys_at", sa.BigInteger),
         sqlite_autoincrement=True,
     )
+    op.create_index("zones_keys_at", "zones", ["keys_at"], sqlite_where=_DUE, postgresql_where=_DUE)
     zone = sa.ForeignKey("zones.id", ondelete="CASCADE")
     op.create_table(
         "rrsets",
