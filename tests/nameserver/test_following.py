@@ -113,11 +113,13 @@ async def working(
 ) -> AsyncIterator[World]:
     world = World(ledger, settings, seal)
     running = asyncio.create_task(world.follower.run())
-    yield world
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
-    world.thread.shutdown()
-    ledger.store.close()
+    try:
+        yield world
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        world.thread.shutdown()
+        ledger.store.close()
 
 
 def at(hostile: Hostile) -> str:
@@ -335,3 +337,48 @@ async def test_many_zones_at_once(ledger: Ledger) -> None:
         async with working(ledger) as world:
             await world.until(lambda: world.follower.counts["axfr"] == len(apexes))
     assert all(info.served and info.serial == 1 and info.following for info in ledger.infos())
+
+
+async def test_the_members_of_a_catalog_are_followed(ledger: Ledger) -> None:
+    """RFC 9432."""
+    members = [from_text(f"member{number}.example.") for number in range(4)]
+
+    def listed(number: int, unique: str) -> Record:
+        return Record(from_text(f"{unique}.zones", APEX), rr.PTR, rr.IN, 0, members[number])
+
+    version = Record(from_text("version", APEX), rr.TXT, rr.IN, 0, b"\x012")
+    catalog = Zone([(soa(1), {version, listed(0, "a"), listed(1, "b")})])
+
+    def any_zone(query: Message) -> Reply:
+        assert query.question is not None
+        apex = query.question.name
+        if apex == APEX:
+            return catalog(query)
+        begin = Record(apex, rr.SOA, rr.IN, 60, soa(1).rdata)
+        return Message(query.id, m.QR | m.AA, query.question, (begin, begin))
+
+    def followed() -> set[bytes]:
+        return {info.apex for info in ledger.infos() if info.served} - {APEX}
+
+    async with Hostile(any_zone) as primary, working(ledger) as world:
+        ledger.follow(members[3], ME, ZoneOptions(primaries=(at(primary),)))
+        ledger.follow(APEX, ME, ZoneOptions(primaries=(at(primary),), consume_catalog=True))
+        await world.follower.changed([members[3]])
+        await world.follower.refresh(APEX)
+        await world.until(lambda: followed() == {members[0], members[1], members[3]})
+        began = ledger.info(members[1]).id
+
+        # One goes, one begins anew under another label, one comes, and one is a zone of our own already.
+        catalog.move(2, version, listed(1, "c"), listed(2, "d"), listed(3, "e"))
+        await world.follower.refresh(APEX)
+        await world.until(lambda: followed() == set(members[1:]))
+        assert ledger.info(members[1]).id != began
+        assert ledger.info(members[3]).options.member_of == ""
+
+        # A catalog that breaks a rule changes nothing.
+        catalog.move(3, listed(2, "d"))
+        await world.follower.refresh(APEX)
+        assert followed() == set(members[1:])
+        catalog.move(4, version)
+        await world.follower.refresh(APEX)
+        await world.until(lambda: followed() == {members[3]})

@@ -26,6 +26,7 @@ from mx10.dns.transfer import (
 )
 from mx10.dns.wirename import to_text
 from mx10.logs import get_logger
+from mx10.nameserver.catalog_in import CatalogError, consume
 from mx10.nameserver.deltas import NotOurZoneError, edits_of
 from mx10.nameserver.primaries import Primary, PrimaryError, primary_from_text
 from mx10.nameserver.timers import Following, after_failure, after_success, expired
@@ -88,6 +89,7 @@ class Follower:
         self._running: dict[bytes, asyncio.Task[None]] = {}
         self._unsaved: dict[bytes, Following] = {}
         self._waiting: dict[bytes, list[asyncio.Future[str]]] = {}
+        self._consumed: dict[bytes, int] = {}
         self._wake = asyncio.Event()
         self._transfers = asyncio.Semaphore(settings.transfers_at_once)
         self._large = asyncio.Lock()
@@ -115,7 +117,8 @@ class Follower:
                 self._start_what_is_due()
                 self._wake.clear()
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), self._seconds_to_wait())
+                    async with asyncio.timeout(self._seconds_to_wait()):
+                        await self._wake.wait()
         finally:
             saving.cancel()
             for task in self._running.values():
@@ -222,7 +225,7 @@ class Follower:
             self._again.discard(apex)
             if gone:
                 said = "it is no secondary zone of the store"
-                for table in (self._due, self._asked, self._preferred, self._unsaved):
+                for table in (self._due, self._asked, self._preferred, self._unsaved, self._consumed):
                     table.pop(apex, None)
             if again and apex in self._waiting:
                 self._schedule(apex, self._clock())
@@ -255,6 +258,8 @@ class Follower:
             if not followed.served and followed.soa is not None:
                 await self._in_store(self._zones.set_served, apex, True)
                 log.info("zone served again", zone=to_text(apex), serial=serial_of(soa), primary=text)
+            if followed.catalog:
+                await self._consume(followed, serial_of(soa))
             return after_success(before, soa, self._clock(), self._chance(), text, self._settings), said
         trouble = "; ".join(troubles) or "no primary is set"
         now = self._clock()
@@ -272,6 +277,21 @@ class Follower:
             seconds = max(0, state.due - now) // 1000
             log.warning("zone not refreshed", zone=to_text(apex), cause=trouble, again_in_seconds=seconds)
         return state, trouble
+
+    async def _consume(self, catalog: Followed, serial: int) -> None:
+        """Follow the members of a catalog; each version of it is read once."""
+        if self._consumed.get(catalog.apex) == serial:
+            return
+        try:
+            added = await self._in_store(consume, self._zones, catalog)
+        except CatalogError as error:
+            log.error(
+                "catalog not followed; its zones stay as they are", catalog=to_text(catalog.apex), cause=str(error)
+            )
+        else:
+            for apex in added:
+                self._schedule(apex, self._clock())
+        self._consumed[catalog.apex] = serial
 
     def _in_turn(self, followed: Followed) -> list[str]:
         """The primaries as they are set; one that said that the zone changed comes first."""

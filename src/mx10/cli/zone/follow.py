@@ -27,6 +27,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="who may say that the zone changed, beside the primaries: a network, key:NAME, or both joined by +",
     )
+    parser.add_argument(
+        "--catalog", action="store_true", help="it is a catalog (RFC 9432): the zones it lists are followed too"
+    )
     add_author(parser)
 
 
@@ -52,13 +55,20 @@ def run(args: argparse.Namespace, context: Context) -> int:
                 try:
                     info = ledger.info(apex)
                 except NoSuchZoneError:
-                    options = ZoneOptions(primaries=primaries, allow_notify=tuple(args.notify_from))
+                    options = ZoneOptions(
+                        primaries=primaries, allow_notify=tuple(args.notify_from), consume_catalog=args.catalog
+                    )
                     ledger.follow(apex, who, options)
                     print(f"{shown} follows {', '.join(primaries)}; it is served once it is fetched")
                     continue
                 if info.kind != "secondary":
                     raise NotDoneError(f"{shown} is a {info.kind} zone here; delete it first to follow it")
-                options = replace(info.options, primaries=primaries, allow_notify=tuple(args.notify_from))
+                options = replace(
+                    info.options,
+                    primaries=primaries,
+                    allow_notify=tuple(args.notify_from),
+                    consume_catalog=args.catalog,
+                )
                 changed = ledger.set_options(apex, options, who)
                 print(f"{shown} follows {', '.join(primaries)}{'' if changed else ' already'}")
     except NotDoneError as error:

@@ -1,18 +1,24 @@
 """Secondary zones as the one who follows primaries needs them; the state itself (JSON) is theirs to read."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Final
 
 from sqlalchemy import bindparam, select, update
 
 from mx10.dns.wirename import from_order_key, order_key
 from mx10.store.tables import zones
 from mx10.zones.ledger import rows
+from mx10.zones.ledger.errors import NoSuchZoneError
 from mx10.zones.ledger.ledger import Ledger
+from mx10.zones.ledger.options import ZoneOptions
 from mx10.zones.ledger.values import Author, Edit
-from mx10.zones.zone import Node, Zone
+from mx10.zones.zone import Node, RRset, Zone
 
-_SAVE = (
+_MANY: Final = 1000
+"""Zones that begin to be followed in one transaction."""
+_SAVE: Final = (
     update(zones)
     .where(zones.c.apex == bindparam("name"), zones.c.kind == "secondary")
     .values(following=bindparam("state"))
@@ -28,6 +34,7 @@ class Followed:
         served: whether it is answered; if not, it expired or was never fetched.
         state: what ``save`` wrote last.
         soa: the data of its SOA record; None if it was never fetched.
+        catalog: whether its records list zones that are to be followed too (RFC 9432).
     """
 
     apex: bytes
@@ -36,6 +43,7 @@ class Followed:
     served: bool
     state: str
     soa: bytes | None
+    catalog: bool
 
 
 class FollowedZones:
@@ -74,7 +82,8 @@ class FollowedZones:
             soa = rows.soa_of(connection, info.id)
             data = soa[1][0] if soa is not None else None
             options = info.options
-            return Followed(apex, options.primaries, options.allow_notify, info.served, info.following, data)
+            catalog = options.consume_catalog
+            return Followed(apex, options.primaries, options.allow_notify, info.served, info.following, data, catalog)
 
     def nodes(self, apex: bytes, owners: Iterable[bytes]) -> dict[bytes, Node]:
         """What some names of a zone have.
@@ -114,3 +123,50 @@ class FollowedZones:
         """Keep where zones stand; nobody is told, as nothing else is answered. Zones that are gone are passed over."""
         with self._ledger.store.begin() as connection:
             connection.execute(_SAVE, [{"name": apex, "state": state} for apex, state in states.items()])
+
+    # ---------------------------------------------------------------- catalogs
+
+    def records(self, apex: bytes) -> Iterator[tuple[bytes, int, RRset]]:
+        """The record sets of a zone."""
+        return self._ledger.iterate(apex)
+
+    def members(self, catalog: str) -> dict[bytes, str]:
+        """The zones followed by reason of a catalog, and the names that list them in it.
+
+        Args:
+            catalog: its name, as in ``ZoneOptions.member_of``.
+        """
+        query = select(zones.c.apex, zones.c.options).where(
+            zones.c.kind == "secondary", zones.c.options.contains("member_of", autoescape=True)
+        )
+        with self._ledger.store.read() as connection:
+            found = [(row.apex, ZoneOptions.from_json(row.options)) for row in connection.execute(query)]
+        return {apex: options.member_as for apex, options in found if options.member_of == catalog}
+
+    def follow_many(self, wanted: Mapping[bytes, ZoneOptions], author: Author) -> tuple[list[bytes], list[bytes]]:
+        """Follow zones, many in one transaction.
+
+        Returns:
+            Those that are followed from now on, and those that are zones of the store already, which stay as they are.
+        """
+        added: list[bytes] = []
+        clashes: list[bytes] = []
+        names = list(wanted)
+        for start in range(0, len(names), _MANY):
+            with self._ledger.store.begin() as connection:
+                now = self._ledger.clock()
+                for apex in names[start : start + _MANY]:
+                    if rows.find_zone(connection, apex) is not None:
+                        clashes.append(apex)
+                        continue
+                    rows.add_zone(connection, apex, "secondary", 0, 0, False, wanted[apex])
+                    rows.add_change_set(connection, apex, "settings", None, None, author, now)
+                    rows.tell(connection, apex, now)
+                    added.append(apex)
+        return added, clashes
+
+    def delete_many(self, names: Iterable[bytes], author: Author) -> None:
+        """Delete secondary zones; those that are gone are passed over."""
+        for apex in names:
+            with suppress(NoSuchZoneError):
+                self._ledger.delete(apex, author)

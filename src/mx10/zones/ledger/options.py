@@ -30,6 +30,15 @@ class ZoneOptions:
     allow_notify: tuple[str, ...] = ()
     """Of a secondary: who may say that it changed, beside its primaries: networks, ``key:NAME``, or both."""
 
+    consume_catalog: bool = False
+    """Of a secondary: it is a catalog (RFC 9432), whose members are followed too."""
+
+    member_of: str = ""
+    """Of a secondary: the catalog that lists it, and that it goes with."""
+
+    member_as: str = ""
+    """The name in the catalog that lists it."""
+
     update_policy: tuple[str, ...] = ()
     """Who may change what by dynamic update (RFC 2136), as ``nameserver.update_policy`` reads it."""
 
