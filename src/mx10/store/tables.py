@@ -39,6 +39,7 @@ zones: Final = Table(
     Column("options", Text, nullable=False),  # JSON: what was set for this zone alone (serial style, transfers, …)
     Column("signing", Text, nullable=False),  # JSON: policy and state of DNSSEC; "" where mx10 does not sign it
     Column("following", Text, nullable=False),  # JSON: state of a secondary (next refresh, expiry); "" for a primary
+    Column("resign_at", BigInteger, index=True),  # seconds: when signatures want to be made anew; none: not signed here
     Column("keys_at", BigInteger),  # when a step in the life of its keys is due; none: no such moment is known
     sqlite_autoincrement=True,
 )

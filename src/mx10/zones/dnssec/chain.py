@@ -183,7 +183,7 @@ def read_bitmap(data: bytes) -> frozenset[int]:
     Raises:
         ValueError: it is none.
     """
-    found = set()
+    found: set[int] = set()
     at, last = 0, -1
     while at < len(data):
         if at + 2 > len(data):

@@ -59,7 +59,9 @@ def read_rrsig(data: bytes) -> Rrsig:
     if len(data) < _HEAD.size:
         raise ValueError("the RRSIG record is cut short")
     end = _name_end(data, _HEAD.size)
-    return Rrsig(*_HEAD.unpack_from(data), data[_HEAD.size : end], data[end:])
+    covered, algorithm, count, ttl, expiration, inception, tag = _HEAD.unpack_from(data)
+    signer, signature = data[_HEAD.size : end], data[end:]
+    return Rrsig(covered, algorithm, count, ttl, expiration, inception, tag, signer, signature)
 
 
 def canonical(rrtype: int, data: bytes) -> bytes:
@@ -117,7 +119,7 @@ def signed_octets(owner: bytes, rrtype: int, ttl: int, datas: Sequence[bytes]) -
     if len(datas) == 1:
         data = canonical(rrtype, datas[0])
         return owner + _RECORD.pack(rrtype, rr.IN, ttl, len(data)) + data
-    pieces = []
+    pieces: list[bytes] = []
     for data in sorted({canonical(rrtype, each) for each in datas}):
         pieces += (owner, _RECORD.pack(rrtype, rr.IN, ttl, len(data)), data)
     return b"".join(pieces)
@@ -158,7 +160,7 @@ class Signing:
         """
         ttl, datas = rrset
         octets = b""
-        found = []
+        found: list[bytes] = []
         for identity, apex, sign in self._keys:
             data = kept.get(identity)
             if data is None:

@@ -1,6 +1,6 @@
 """What the ledger takes and gives: who changes, what shall be, what was changed, and what is known of a zone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -95,8 +95,9 @@ class Signer(Protocol):
         changed: Mapping[tuple[bytes, int], RRset | None],
         soa: RRset,
         now: int,
-    ) -> Sequence[Edit]:
-        """The generated record sets that a change makes necessary, and those it makes go away.
+    ) -> Iterable[Edit]:
+        """The generated record sets that a change makes necessary, and those it makes go away. They are written while
+        they are asked for.
 
         Args:
             connection: in it, the tables already hold the zone as it will be, SOA included, but for what is returned.

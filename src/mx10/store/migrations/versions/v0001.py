@@ -23,6 +23,7 @@ def upgrade() -> None:
         sa.Column("options", sa.Text, nullable=False),
         sa.Column("signing", sa.Text, nullable=False),
         sa.Column("following", sa.Text, nullable=False),
+        sa.Column("resign_at", sa.BigInteger, index=True),
         sa.Column("keys_at", sa.BigInteger),
         sqlite_autoincrement=True,
     )
