@@ -2,11 +2,13 @@
 
 from calendar import timegm
 
-from mx10.dns import wirename
+from mx10.config import ZoneSettings
 from mx10.dns import rrtypes as rr
+from mx10.dns import wirename
+from mx10.zones.build import TOLERABLE
 from mx10.zones.ledger import Author, Edit
 from mx10.zones.zone import Zone
-from tests.zones.reading import ORIGIN, zone_of
+from tests.zones.reading import HEAD, ORIGIN, load
 
 ANN = Author("ann")
 BOB = Author("bob", "because")
@@ -29,7 +31,8 @@ def name(text: str) -> bytes:
 
 def edit(text: str) -> Edit:
     """What shall be, as lines of a master file that make one record set: ``www 60 A 192.0.2.1``."""
-    zone = zone_of(text)
+    zone = load(HEAD + text, ZoneSettings(tolerate=tuple(TOLERABLE))).zone
+    assert zone is not None
     first = text.split()[0]
     node = zone.nodes[name(first)]
     word = next(each for each in text.split()[1:] if not each.isdigit())
