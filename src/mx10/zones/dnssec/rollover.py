@@ -282,10 +282,14 @@ def _retired(key: Key, now: int, why: str, compromised: bool = False) -> Key:
     return replace(key, retired=now, why=why, compromised=compromised).noted("retired", now)
 
 
-def moved(zone: ZoneKeys, by: int) -> ZoneKeys:
-    """The same after a jump of the clock by some seconds in which nothing else happened: waits are as long as they
-    were."""
-    return replace(zone, caches=zone.caches.moved(by), looked_at=zone.looked_at + by)
+def moved(zone: ZoneKeys, policy: Policy, timing: Timing, by: int, now: int) -> ZoneKeys:
+    """The same after the clock was set forward by some seconds in which nothing else happened: waits are as long as
+    they were, and no longer than they can be.
+
+    Args:
+        now: what the clock says after it was set.
+    """
+    return _cut(replace(zone, caches=zone.caches.moved(by)), now + _longest(zone, policy, timing))
 
 
 def advance(zone: ZoneKeys, policy: Policy, timing: Timing, now: int, seen: Seen | None = None) -> Plan:
@@ -347,18 +351,11 @@ def _asks_parent(zone: ZoneKeys, waits: Sequence[Wait]) -> bool:
 def _on_time(zone: ZoneKeys, policy: Policy, timing: Timing, now: int) -> ZoneKeys:
     """Waits that a wrong clock made are cut to what they can be at most."""
     if now < zone.looked_at - CLOCK_STEP:
-        longest = now + _longest(zone, policy, timing)
-
-        def cut(versions: tuple[Version, ...]) -> tuple[Version, ...]:
-            return tuple(one if one.until is None else replace(one, until=min(one.until, longest)) for one in versions)
-
-        caches = zone.caches
         zone = replace(
-            zone,
+            _cut(zone, now + _longest(zone, policy, timing)),
             since=min(zone.since, now),
             keys=tuple(replace(key, events=tuple((e, min(at, now)) for e, at in key.events)) for key in zone.keys),
             asked_at=None if zone.asked_at is None else min(zone.asked_at, now),
-            caches=Caches(cut(caches.ds), cut(caches.dnskey), cut(caches.signatures)),
         )
     caches = zone.caches.forget(now)
     first, *rest = caches.dnskey
@@ -366,6 +363,16 @@ def _on_time(zone: ZoneKeys, policy: Policy, timing: Timing, now: int) -> ZoneKe
         # The policy's TTL may have been larger for a while than when these keys were published.
         caches = replace(caches, dnskey=(replace(first, ttl=max(first.ttl, policy.dnskey_ttl)), *rest))
     return replace(zone, looked_at=now, caches=caches)
+
+
+def _cut(zone: ZoneKeys, most: int) -> ZoneKeys:
+    """Without waits that go beyond a moment."""
+
+    def cut(versions: tuple[Version, ...]) -> tuple[Version, ...]:
+        return tuple(one if one.until is None else replace(one, until=min(one.until, most)) for one in versions)
+
+    caches = zone.caches
+    return replace(zone, caches=Caches(cut(caches.ds), cut(caches.dnskey), cut(caches.signatures)))
 
 
 def _longest(zone: ZoneKeys, policy: Policy, timing: Timing) -> int:
@@ -381,9 +388,10 @@ def _observed(zone: ZoneKeys, policy: Policy, timing: Timing, now: int, seen: Se
         until = _signatures_gone(caches.signatures[0], policy, timing, now)
         rest = tuple(one if one.until is not None else replace(one, until=until) for one in caches.signatures[1:])
         caches = replace(caches, signatures=(caches.signatures[0], *rest))
+    if seen.text:
+        zone = replace(zone, parent=seen.text)
     if seen.ds is None:
         return replace(zone, caches=caches)
-    zone = replace(zone, parent=seen.text)
     for keys in seen.ds:
         # What one of the parent's nameservers has can be fetched from it.
         caches = replace(caches, ds=also(caches.ds, Version(keys, ttl=seen.ds_ttl)))
