@@ -173,6 +173,7 @@ def test_rfc4035_3_1_4_1_ds_is_answered_above_the_cut(serving: Serving) -> None:
     upper = serving({"example": f"sub NS ns1.sub\nsub DS {ds}\nns1.sub A 192.0.2.1"})
     assert [record.type for record in upper("x.sub.example.", do=True).authority] == [rr.NS]
     key = "@ DNSKEY 257 3 13 " + "A" * 88
+    key += "\n@ NSEC @ SOA\n@ RRSIG SOA 13 1 300 20300101000000 20200101000000 1 example. AAAA"
     signed = serving({"example": f"{key}\nsub NS ns1.sub\nsub DS {ds}\nns1.sub A 192.0.2.1"})
     assert [record.type for record in signed("x.sub.example.", do=True).authority] == [rr.NS, rr.DS]
     assert [record.type for record in upper("x.sub.example.").authority] == [rr.NS]

@@ -14,7 +14,7 @@ from sys import getsizeof
 from typing import Final, NamedTuple
 
 from mx10.dns.message import write_record
-from mx10.dns.rrtypes import IN, Rcode
+from mx10.dns.rrtypes import IN, RRSIG, Rcode
 from mx10.nameserver.answers import Entry, Reply
 
 _ENTRY_OVERHEAD: Final = 120
@@ -65,6 +65,8 @@ def compile_reply(reply: Reply, question: bytes) -> Compiled:
     cuts = [(additionals, len(wire) - start)]
     for entry in reply.extra:
         additionals += _write(wire, [entry], offsets)
+        if entry[1] == RRSIG:
+            cuts.pop()  # A record set goes with its signatures or not at all (RFC 4035 section 3.1.1).
         cuts.append((additionals, len(wire) - start))
     return Compiled(
         0x8400 if reply.authoritative else 0x8000,

@@ -37,6 +37,8 @@ _META_TYPES: Final = {
     rr.MAILA: rr.Rcode.NOTIMP,
     rr.MAILB: rr.Rcode.NOTIMP,
 }
+# Over UDP one record set answers for all of the name's (RFC 8482): nobody gets a large answer for a small question.
+_BRIEF_OVER_UDP: Final = frozenset({rr.ANY, rr.RRSIG})
 
 log = get_logger("nameserver")
 
@@ -151,10 +153,11 @@ class Responder:
         """The compiled answer, made now if need be; None for a name in no zone of ours."""
         # Only the name is folded: the octets of the type may be letters too (65 is HTTPS, and "A").
         question = query.name + query.question[-4:]
-        key = question + (b"\1" if query.do else b"\0") + (b"u" if udp and query.type == rr.ANY else b"")
+        brief = udp and query.type in _BRIEF_OVER_UDP
+        key = question + (b"\1" if query.do else b"\0") + (b"u" if brief else b"")
         compiled = self.cache.compiled(key)
         if compiled is None:
-            reply = answer(self.table, query.name, query.type, dnssec=query.do, whole_any=not udp)
+            reply = answer(self.table, query.name, query.type, dnssec=query.do, whole=not udp)
             if reply is None:
                 return None
             compiled = compile_reply(reply, question)
