@@ -33,7 +33,7 @@ class Published:
 
 @dataclass(repr=False)
 class World:
-    policy: Policy = Policy()
+    policy: Policy = field(default_factory=Policy)
     now: int = BEGIN
     zone_ttl: int = HOUR
     negative_ttl: int = 300

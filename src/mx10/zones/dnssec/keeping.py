@@ -403,7 +403,8 @@ class Keeper:
             policy = policy_of(kept, self.settings)
             seen = None if look is None else look(kept)
             kept, plan = self._advanced(connection, info, kept, policy, now, seen, may_make=with_records)
-            differs = before is None or _arrangement(before.zone) != _arrangement(plan.zone)
+            had = None if before is None else (_arrangement(before.zone), _look(policy_of(before, self.settings)))
+            differs = had != (_arrangement(plan.zone), _look(policy))
             if differs is not with_records:
                 raise _OtherwiseError
             self._write(connection, info, kept, plan, policy, now)
@@ -508,7 +509,7 @@ class Keeper:
         for number in kept.rows.keys() - there:
             connection.execute(delete(keys).where(keys.c.id == number))
         if zone.mode == "unsigned":
-            values: dict[str, Any] = {"signing": "", "keys_at": None}
+            values: dict[str, Any] = {"signing": "", "keys_at": None, "resign_at": None}
         else:
             moment = now + (policy.parent_check_seconds if plan.ask_parent else LOOK_ANYWAY)
             if plan.next is not None:
@@ -565,6 +566,11 @@ def _with_zone(kept: Kept, zone: ZoneKeys) -> Kept:
 def _arrangement(zone: ZoneKeys) -> tuple[object, ...]:
     """What the records of a zone depend on."""
     return zone.mode == "unsigned", zone.publish, zone.sign_dnskey, zone.sign_zone, zone.cds
+
+
+def _look(policy: Policy) -> tuple[object, ...]:
+    """What the records depend on of a policy."""
+    return policy.denial, policy.dnskey_ttl
 
 
 def _timing(connection: Connection, info: ZoneInfo, now: int, policy: Policy) -> Timing:
