@@ -5,10 +5,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from mx10.dns.wirename import from_order_key, order_key
-from mx10.store.tables import zones
+from mx10.store.tables import change_sets, feed, zones
 from mx10.zones.ledger import rows
 from mx10.zones.ledger.errors import NoSuchZoneError
 from mx10.zones.ledger.ledger import Ledger
@@ -16,8 +16,6 @@ from mx10.zones.ledger.options import ZoneOptions
 from mx10.zones.ledger.values import Author, Edit
 from mx10.zones.zone import Node, RRset, Zone
 
-_MANY: Final = 1000
-"""Zones that begin to be followed in one transaction."""
 _SAVE: Final = (
     update(zones)
     .where(zones.c.apex == bindparam("name"), zones.c.kind == "secondary")
@@ -152,17 +150,14 @@ class FollowedZones:
         added: list[bytes] = []
         clashes: list[bytes] = []
         names = list(wanted)
-        for start in range(0, len(names), _MANY):
+        for start in range(0, len(names), rows.CHUNK):
+            some = names[start : start + rows.CHUNK]
             with self._ledger.store.begin() as connection:
-                now = self._ledger.clock()
-                for apex in names[start : start + _MANY]:
-                    if rows.find_zone(connection, apex) is not None:
-                        clashes.append(apex)
-                        continue
-                    rows.add_zone(connection, apex, "secondary", 0, 0, False, wanted[apex])
-                    rows.add_change_set(connection, apex, "settings", None, None, author, now)
-                    rows.tell(connection, apex, now)
-                    added.append(apex)
+                present = set(connection.execute(select(zones.c.apex).where(zones.c.apex.in_(some))).scalars())
+                new = [apex for apex in some if apex not in present]
+                _add(connection, {apex: wanted[apex] for apex in new}, author, self._ledger.clock())
+            added += new
+            clashes += [apex for apex in some if apex in present]
         return added, clashes
 
     def delete_many(self, names: Iterable[bytes], author: Author) -> None:
@@ -170,3 +165,20 @@ class FollowedZones:
         for apex in names:
             with suppress(NoSuchZoneError):
                 self._ledger.delete(apex, author)
+
+
+def _add(connection: Connection, wanted: Mapping[bytes, ZoneOptions], author: Author, now: int) -> None:
+    """Insert secondary zones that have not been fetched yet, as ``Ledger.follow`` does it for one."""
+    if not wanted:
+        return
+    empty = {"kind": "secondary", "serial": 0, "rrsets": 0, "served": 0, "signing": "", "following": ""}
+    noted = {"kind": "settings", "serial_before": None, "serial_after": None, "at": now}
+    noted |= {
+        "author": rows.clean(author.name, rows.MAX_AUTHOR),
+        "message": rows.clean(author.message, rows.MAX_MESSAGE),
+    }
+    connection.execute(
+        insert(zones), [{**empty, "apex": apex, "options": options.to_json()} for apex, options in wanted.items()]
+    )
+    connection.execute(insert(change_sets), [{**noted, "apex": apex} for apex in wanted])
+    connection.execute(insert(feed), [{"apex": apex, "at": now} for apex in wanted])
