@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import pytest
 
@@ -26,7 +27,7 @@ def test_changes_of_several_come_one_after_the_other(ledger: Ledger) -> None:
         list(pool.map(work, range(4)))
     steps = list(reversed(ledger.history(ORIGIN, limit=100)))
     assert len(steps) == 41
-    for one, following in zip(steps, steps[1:], strict=False):
+    for one, following in pairwise(steps):
         assert one.serial_after == following.serial_before
     position = ledger.feed_position()
     assert ledger.feed_since(position - 41) == (position, [ORIGIN])
