@@ -20,7 +20,7 @@ from mx10.resolver import Resolver, Status
 from mx10.resolver.asking import TransportError
 from mx10.resolver.servers import server_from_text
 from mx10.resolver.transports import ask_server
-from mx10.zones.dnssec.keeping import ParentSaid
+from mx10.zones.dnssec.kept import ParentSaid
 
 MOST_SERVERS: Final = 32
 """Nameservers of a parent that are asked; a zone with more names has its first ones asked."""

@@ -6,6 +6,7 @@ validates: it shares no code with what it tests.
 
 from dataclasses import dataclass, field, replace
 
+from mx10.zones.dnssec.keystates import Key, Plan, Seen, Timing, ZoneKeys, start
 from mx10.zones.dnssec.policy import Policy
 from mx10.zones.dnssec.remembered import (
     Signing,
@@ -14,7 +15,7 @@ from mx10.zones.dnssec.remembered import (
     signing_from_json,
     signing_to_json,
 )
-from mx10.zones.dnssec.rollover import Key, Plan, Seen, Timing, ZoneKeys, advance, start
+from mx10.zones.dnssec.rollover import advance
 
 HOUR = 3600
 DAY = 24 * HOUR

@@ -10,15 +10,11 @@ import pytest
 
 from mx10.zones.dnssec.caches import Caches, Version, foreign, foreign_parts, obstacles
 from mx10.zones.dnssec.explain import does, duration, moment, reason, stages, to_json, when
-from mx10.zones.dnssec.policy import Policy, PolicyError
-from mx10.zones.dnssec.remembered import Signing, StateError, key_from_json, signing_from_json, signing_to_json
-from mx10.zones.dnssec.rollover import (
+from mx10.zones.dnssec.keystates import (
     Key,
     RolloverError,
     Seen,
     Timing,
-    advance,
-    moved,
     pause,
     roll,
     sign_on,
@@ -26,6 +22,9 @@ from mx10.zones.dnssec.rollover import (
     unsign,
     unsign_now,
 )
+from mx10.zones.dnssec.policy import Policy, PolicyError
+from mx10.zones.dnssec.remembered import Signing, StateError, key_from_json, signing_from_json, signing_to_json
+from mx10.zones.dnssec.rollover import advance, moved
 from tests.zones.dnssec.simulated import BEGIN, DAY, HOUR, World
 
 Act = Callable[[World], None]

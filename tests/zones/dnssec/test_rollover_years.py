@@ -6,8 +6,8 @@ from collections.abc import Callable
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mx10.zones.dnssec.keystates import RolloverError, pause, roll, sign_on, unsign
 from mx10.zones.dnssec.policy import Policy
-from mx10.zones.dnssec.rollover import RolloverError, pause, roll, sign_on, unsign
 from tests.zones.dnssec.simulated import BEGIN, DAY, HOUR, World
 
 Act = Callable[[World], None]

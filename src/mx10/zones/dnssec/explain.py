@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 from mx10.zones.dnssec.caches import Keys, Obstacle, Version, foreign_parts
+from mx10.zones.dnssec.keystates import Event, Key, Plan, Wait, ZoneKeys
 from mx10.zones.dnssec.policy import ALGORITHMS, Policy
-from mx10.zones.dnssec.rollover import Event, Key, Plan, Wait, ZoneKeys
 
 Reached = Literal["done", "now", "later"]
 

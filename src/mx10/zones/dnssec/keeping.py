@@ -1,40 +1,29 @@
-"""The keys of a zone in the store: what ``rollover`` decides is written together with the records it leads to.
+"""Everything that can be done with the keys of zones in the store.
 
-One transaction has the states of the keys, ``zones.signing`` and the change set, so a process killed at any moment
-leaves them as they belong together, and whoever comes next goes on from there.
+What ``rollover`` decides is written together with the records it leads to: one transaction has the states of the keys,
+``zones.signing`` and the change set. So a process killed at any moment leaves them as they belong together, and whoever
+comes next goes on from there.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, cast
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from mx10.config.settings import DnssecSettings
-from mx10.dns import rrtypes as rr
-from mx10.dns.wirename import from_order_key, to_text
-from mx10.store.tables import change_sets, changes, keys, rrsets, zones
-from mx10.zones.dnssec.caches import Keys, Version, also, foreign
-from mx10.zones.dnssec.keys import DELETE_CDNSKEY, DELETE_CDS, KeySet, Role, SigningKey, ds
-from mx10.zones.dnssec.policy import DAY, Policy, PolicyError, checked
-from mx10.zones.dnssec.remembered import (
-    Signing,
-    StateError,
-    key_from_json,
-    key_to_json,
-    signing_from_json,
-    signing_to_json,
-)
-from mx10.zones.dnssec.rollover import (
+from mx10.dns.wirename import to_text
+from mx10.store.tables import change_sets, keys, zones
+from mx10.zones.dnssec.caches import Version, also
+from mx10.zones.dnssec.kept import Kept, KeysError, ParentSaid, Row, Vault, policy_of, read, records, timing
+from mx10.zones.dnssec.keys import Role, SigningKey
+from mx10.zones.dnssec.keystates import (
     Key,
     Plan,
     RolloverError,
     Seen,
-    Timing,
     ZoneKeys,
-    advance,
-    moved,
     pause,
     roll,
     sign_on,
@@ -42,61 +31,20 @@ from mx10.zones.dnssec.rollover import (
     unsign,
     unsign_now,
 )
-from mx10.zones.ledger import GENERATED, Author, ChangeSet, Edit, Ledger, LedgerError, NoSuchZoneError, ZoneInfo
-from mx10.zones.ledger.rows import find_zone, soa_of
-from mx10.zones.ledger.serials import next_serial, serial_of, with_serial
-from mx10.zones.zone import RRset
+from mx10.zones.dnssec.policy import DAY, Policy, PolicyError, checked
+from mx10.zones.dnssec.remembered import Signing, key_to_json, signing_to_json
+from mx10.zones.dnssec.rollover import advance, moved
+from mx10.zones.dnssec.signer import ZoneSigner
+from mx10.zones.ledger import Author, ChangeSet, Edit, Ledger, NoSuchZoneError, ZoneInfo
+from mx10.zones.ledger.rows import find_zone
 
 LOOK_ANYWAY: Final = DAY
 """Seconds after which a zone's keys are looked at though nothing is due: the configuration may be another one, and so
 may the parent's DS records."""
 
-_APEX: Final = b""
-"""The apex as an order key."""
-_OURS: Final = (rr.DNSKEY, rr.CDS, rr.CDNSKEY)
 _MOST_ROUNDS: Final = 3
 _BEGINNINGS: Final = frozenset({"create", "delete"})
 """Kinds of change sets behind which another zone begins."""
-
-
-class KeysError(LedgerError):
-    """Something that cannot be done with the keys of a zone: why, and what can."""
-
-
-class Vault(Protocol):
-    """Who encrypts the secrets of keys."""
-
-    def seal(self, apex: bytes, dnskey: bytes, secret: bytes) -> bytes:
-        """A secret as it may lie in the store, readable for this zone and key only."""
-        ...
-
-    def unseal(self, apex: bytes, dnskey: bytes, sealed: bytes) -> bytes:
-        """The secret again."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A key as it lies in the store."""
-
-    id: int
-    role: str
-    algorithm: int
-    dnskey: bytes
-    sealed: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """What the store has of a zone's keys."""
-
-    signing: Signing
-    rows: dict[int, Row]
-
-    @property
-    def zone(self) -> ZoneKeys:
-        """Their state."""
-        return self.signing.zone
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,76 +72,6 @@ class Outcome:
 
     plan: Plan
     change: ChangeSet | None
-
-
-def read(connection: Connection, info: ZoneInfo) -> Kept | None:
-    """What the store has of a zone's keys; None where the zone is not signed.
-
-    Raises:
-        KeysError: the store holds something that this program cannot read.
-    """
-    if not info.signing:
-        return None
-    rows: dict[int, Row] = {}
-    found: list[Key] = []
-    try:
-        for row in connection.execute(_KEYS, {"zone": info.id}):
-            rows[row.id] = Row(row.id, row.role, row.algorithm, row.dnskey, row.secret)
-            found.append(key_from_json(row.id, row.role, row.algorithm, row.state))
-        return Kept(signing_from_json(info.signing, found), rows)
-    except StateError as error:
-        raise KeysError(f"the keys of {to_text(info.apex)}: {error}") from None
-
-
-_KEYS: Final = select(keys).where(keys.c.zone == bindparam("zone")).order_by(keys.c.id)
-
-
-def policy_of(kept: Kept, settings: DnssecSettings) -> Policy:
-    """The policy of a zone: the configuration's, and what was said for it alone.
-
-    Raises:
-        KeysError: the two do not fit.
-    """
-    try:
-        return Policy.of(settings, kept.signing.policy)
-    except PolicyError as error:
-        raise KeysError(str(error)) from None
-
-
-def key_set(connection: Connection, info: ZoneInfo, vault: Vault) -> KeySet:
-    """What the keys of a zone do now, as its signer needs it; an empty one where the zone is not signed.
-
-    Raises:
-        KeysError: the store holds something that this program cannot read.
-    """
-    kept = read(connection, info)
-    if kept is None:
-        return KeySet()
-    zone = kept.zone
-    needed = zone.sign_dnskey | zone.sign_zone
-    opened = {
-        number: SigningKey.load(cast(Role, row.role), row.dnskey, vault.unseal(info.apex, row.dnskey, row.sealed))
-        for number, row in kept.rows.items()
-        if number in needed
-    }
-    cds, cdnskey = _asked(info.apex, zone.cds, kept.rows)
-    return KeySet(
-        publish=tuple(kept.rows[number].dnskey for number in sorted(zone.publish)),
-        sign_dnskey=tuple(opened[number] for number in sorted(zone.sign_dnskey)),
-        sign_zone=tuple(opened[number] for number in sorted(zone.sign_zone)),
-        cds=cds,
-        cdnskey=cdnskey,
-    )
-
-
-def _asked(apex: bytes, wanted: Keys | None, rows: dict[int, Row]) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
-    """The data of the CDS and CDNSKEY records (RFC 7344 section 3)."""
-    if wanted is None:
-        return (), ()
-    if not wanted:
-        return (DELETE_CDS,), (DELETE_CDNSKEY,)
-    dnskeys = [rows[number].dnskey for number in sorted(wanted)]
-    return tuple(ds(apex, dnskey) for dnskey in dnskeys), tuple(dnskeys)
 
 
 class Keeper:
@@ -320,7 +198,7 @@ class Keeper:
                 return
             now = self._now()
             policy = policy_of(kept, self.settings)
-            zone = moved(kept.zone, policy, _timing(connection, info, now, policy), by, now)
+            zone = moved(kept.zone, policy, timing(connection, info, now, policy), by, now)
             text = signing_to_json(replace(kept.signing, zone=zone))
             connection.execute(update(zones).where(zones.c.id == info.id).values(signing=text))
 
@@ -369,7 +247,7 @@ class Keeper:
         with self.ledger.store.read() as connection:
             kept = _signed(apex, read(connection, info))
             policy = policy_of(kept, self.settings)
-            plan = advance(kept.zone, policy, _timing(connection, info, now, policy), now)
+            plan = advance(kept.zone, policy, timing(connection, info, now, policy), now)
         return Status(kept, policy, plan, now)
 
     def secret(self, apex: bytes, row: Row) -> SigningKey:
@@ -415,7 +293,7 @@ class Keeper:
         def edits(connection: Connection, info: ZoneInfo) -> list[Edit]:
             kept, plan, policy = work(connection, info, True)
             plans.append(plan)
-            return _edits(connection, info, kept, plan, policy, self.ledger.clock())
+            return records(connection, info, kept, plan, policy, self.ledger.clock())
 
         for _ in range(_MOST_ROUNDS):
             with suppress(_OtherwiseError), self.ledger.store.begin() as connection:
@@ -479,12 +357,13 @@ class Keeper:
         Raises:
             _OtherwiseError: keys are missing, and may not be made now.
         """
-        timing = _timing(connection, info, now, policy)
+        times = timing(connection, info, now, policy)
+        seen = replace(seen or Seen(), resigned=self._is_resigned(connection, info, kept))
         steps: list[str] = []
         gone: list[Key] = []
         for _ in range(_MOST_ROUNDS):
-            plan = advance(kept.zone, policy, timing, now, seen)
-            seen = None
+            plan = advance(kept.zone, policy, times, now, seen)
+            seen = Seen(resigned=seen.resigned)
             steps += plan.steps
             gone += plan.gone
             zone, rows = plan.zone, dict(kept.rows)
@@ -500,6 +379,14 @@ class Keeper:
             if not plan.missing:
                 break
         return kept, replace(plan, zone=zone, steps=tuple(steps), gone=tuple(gone))
+
+    def _is_resigned(self, connection: Connection, info: ZoneInfo, kept: Kept) -> bool:
+        """Whether no signature is left but by those keys that sign the zone now."""
+        signer = self.ledger.signer
+        if all(one.until is not None for one in kept.zone.caches.signatures[1:]) or not isinstance(signer, ZoneSigner):
+            # Nothing depends on it: a look through all signatures is spared.
+            return True
+        return not signer.is_signed_by_others(connection, info)
 
     def _write(self, connection: Connection, info: ZoneInfo, kept: Kept, plan: Plan, policy: Policy, now: int) -> None:
         zone = plan.zone
@@ -523,35 +410,6 @@ class _OtherwiseError(Exception):
     """Leaves a transaction: records change where they should not, or the other way round."""
 
 
-@dataclass(frozen=True, slots=True)
-class ParentSaid:
-    """What the parent's nameservers have.
-
-    Attributes:
-        sets: the data of the DS records that each of them gave.
-        complete: all of them answered.
-        ttl: the largest TTL seen, in seconds.
-        text: the same for people.
-    """
-
-    sets: frozenset[frozenset[bytes]]
-    complete: bool
-    ttl: int
-    text: str
-
-    def of(self, apex: bytes, kept: Kept) -> Seen:
-        """The same with our own keys known by their numbers."""
-        own = {ds(apex, row.dnskey, digest): number for number, row in kept.rows.items() for digest in (2, 4)}
-
-        def number(data: bytes) -> int:
-            if data in own:
-                return own[data]
-            return foreign(int.from_bytes(data[:2], "big"), data[2]) if len(data) > 3 else foreign(0, 0)
-
-        sets = frozenset(frozenset(number(data) for data in each) for each in self.sets)
-        return Seen(sets or None, self.complete and bool(sets), self.ttl, self.text)
-
-
 def _signed(apex: bytes, kept: Kept | None) -> Kept:
     if kept is None:
         name = to_text(apex)
@@ -571,47 +429,3 @@ def _arrangement(zone: ZoneKeys) -> tuple[object, ...]:
 def _look(policy: Policy) -> tuple[object, ...]:
     """What the records depend on of a policy."""
     return policy.denial, policy.dnskey_ttl
-
-
-def _timing(connection: Connection, info: ZoneInfo, now: int, policy: Policy) -> Timing:
-    """How long caches keep what the zone has, and what it had."""
-    longest = connection.execute(select(func.max(rrsets.c.ttl)).where(rrsets.c.zone == info.id)).scalar() or 0
-    soa = _soa(connection, info)
-    # What a person or an update took away, or gave a shorter TTL; no cache keeps anything longer than its signature.
-    gone = connection.execute(
-        select(func.max(change_sets.c.at / 1000 + changes.c.ttl_before))
-        .select_from(changes.join(change_sets, changes.c.change_set == change_sets.c.id))
-        .where(
-            change_sets.c.apex == info.apex,
-            change_sets.c.at > (now - policy.signature_days * DAY) * 1000,
-            change_sets.c.kind != "sign",
-            changes.c.ttl_before > longest,
-        )
-    ).scalar()
-    negative = min(soa[0], int.from_bytes(soa[1][0][-4:], "big"))
-    return Timing(int(longest), negative, 0 if gone is None else int(gone) + 1)
-
-
-def _soa(connection: Connection, info: ZoneInfo) -> RRset:
-    found = soa_of(connection, info.id)
-    if found is None:
-        raise KeysError(f"{to_text(info.apex)} has no records yet; sign it once it has")
-    return found
-
-
-def _edits(connection: Connection, info: ZoneInfo, kept: Kept, plan: Plan, policy: Policy, clock: int) -> list[Edit]:
-    """The records that follow from what the keys do now; the serial moves in any case, for the signatures do."""
-    zone = plan.zone
-    ttl, (soa,) = _soa(connection, info)
-    serial = next_serial(serial_of(soa), info.options.serial_style, clock)
-    edits = [Edit(info.apex, rr.SOA, (ttl, (with_serial(soa, serial),)))]
-    if zone.mode == "unsigned":
-        found = connection.execute(
-            select(rrsets.c.owner, rrsets.c.type).where(rrsets.c.zone == info.id, rrsets.c.type.in_(GENERATED))
-        )
-        return edits + [Edit(from_order_key(owner, info.apex), rrtype, None) for owner, rrtype in found]
-    cds, cdnskey = _asked(info.apex, zone.cds, kept.rows)
-    dnskeys = tuple(kept.rows[number].dnskey for number in sorted(zone.publish))
-    for rrtype, datas in zip(_OURS, (dnskeys, cds, cdnskey), strict=True):
-        edits.append(Edit(info.apex, rrtype, (policy.dnskey_ttl, datas) if datas else None))
-    return edits

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar, cast, get_args
 
 from mx10.zones.dnssec.caches import Caches, Keys, Version, Versions
+from mx10.zones.dnssec.keystates import Event, Key, Mode, ZoneKeys
 from mx10.zones.dnssec.policy import PolicyError, checked
-from mx10.zones.dnssec.rollover import Event, Key, Mode, ZoneKeys
 
 FORMAT: Final = 1
 """Of what is written; a larger one is from a newer mx10."""
