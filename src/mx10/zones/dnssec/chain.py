@@ -223,7 +223,12 @@ def nsec3(following: bytes, types: tuple[int, ...], style: Style) -> bytes:
     Args:
         following: the next hash in the chain, 20 octets.
     """
-    return _NSEC3_HEAD[style.opt_out] + following + bitmap(types)
+    return relinked_nsec3(following, bitmap(types), style)
+
+
+def relinked_nsec3(following: bytes, listing: bytes, style: Style) -> bytes:
+    """As ``nsec3``, with a bitmap of types that is there already."""
+    return _NSEC3_HEAD[style.opt_out] + following + listing
 
 
 def read_nsec3(data: bytes) -> tuple[int, int, bytes, bytes, bytes]:
