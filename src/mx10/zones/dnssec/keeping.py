@@ -42,6 +42,9 @@ LOOK_ANYWAY: Final = DAY
 """Seconds after which a zone's keys are looked at though nothing is due: the configuration may be another one, and so
 may the parent's DS records."""
 
+RESIGNED_LOOK: Final = 300
+"""Seconds between two looks at whether a large zone is all signed anew; one reads all of its signatures."""
+
 _MOST_ROUNDS: Final = 3
 _BEGINNINGS: Final = frozenset({"create", "delete"})
 """Kinds of change sets behind which another zone begins."""
@@ -401,6 +404,9 @@ class Keeper:
             moment = now + (policy.parent_check_seconds if plan.ask_parent else LOOK_ANYWAY)
             if plan.next is not None:
                 moment = min(moment, max(plan.next, now + 1))
+            if any(one.until is None for one in zone.caches.signatures[1:]):
+                # Signed anew in pieces: when all is done can only be seen.
+                moment = min(moment, now + RESIGNED_LOOK)
             signing = replace(kept.signing, zone=zone, next=plan.next, ask_parent=plan.ask_parent)
             values = {"signing": signing_to_json(signing), "keys_at": moment}
         connection.execute(update(zones).where(zones.c.id == info.id).values(values))
