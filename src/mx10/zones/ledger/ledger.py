@@ -43,6 +43,10 @@ def _milliseconds() -> int:
     return time.time_ns() // 1_000_000
 
 
+def _nobody(_count: int) -> None:
+    """Who is told of progress when nobody wants to be."""
+
+
 class _NothingDone(Exception):  # noqa: N818  # it undoes a transaction and is no error
     """Leaves a transaction without a trace."""
 
@@ -84,6 +88,7 @@ class Ledger:
         kind: str = "primary",
         options: ZoneOptions | None = None,
         force: bool = False,
+        progress: Callable[[int], None] = _nobody,
     ) -> ChangeSet:
         """Add a zone.
 
@@ -91,6 +96,7 @@ class Ledger:
 
         Args:
             kind: ``primary``, ``secondary`` or ``catalog``; the rules are for the first.
+            progress: told now and then how many record sets are written.
 
         Raises:
             ZoneExistsError: it is there already.
@@ -110,7 +116,7 @@ class Ledger:
             now = self.clock()
             info = self._begin_zone(connection, zone.apex, kind, options, served=True)
             writing = Writing(connection, info, author, "create", now, begins=True)
-            writing.apply(Edit(owner, rrtype, each) for owner, rrtype, each in _record_sets(zone))
+            writing.fill(zone, progress)
             if kind == "primary":
                 soa = _begun(connection, zone.apex, soa, options, now, writing.id)
             writing.conclude(soa, as_given=kind != "primary")
@@ -123,7 +129,7 @@ class Ledger:
         *,
         options: ZoneOptions | None = None,
         force: bool = False,
-        progress: Callable[[int], None] = lambda _: None,
+        progress: Callable[[int], None] = _nobody,
         refused: Callable[[bytes, LedgerError], None] | None = None,
     ) -> int:
         """Add many primary zones, in transactions of some thousand; memory is needed for one of these.
@@ -333,11 +339,13 @@ class Ledger:
         force: bool = False,
         kind: str = "import",
         dry_run: bool = False,
+        progress: Callable[[int], None] = _nobody,
     ) -> ChangeSet | None:
         """Make a zone what ``zone`` is; what mx10 itself generates in it stays. The rules see the whole new zone.
 
         Args:
             kind: ``import``, or ``transfer`` for what another server says: no rule is asked, and its serial is kept.
+            progress: told now and then how many record sets are written.
 
         Returns:
             None where everything is so already.
@@ -363,9 +371,9 @@ class Ledger:
             begins = not info.rrsets
             writing = Writing(connection, info, author, kind, self.clock(), begins=begins)
             if begins:
-                writing.apply(Edit(owner, rrtype, each) for owner, rrtype, each in _record_sets(zone))
+                writing.fill(zone, progress)
             else:
-                writing.apply(self._edits_to(connection, info, zone))
+                writing.apply(self._edits_to(connection, info, zone), progress=progress)
             if not writing.conclude(soa, as_given=kind == "transfer"):
                 raise _NothingDone
             self._limit(info, writing)
@@ -650,12 +658,6 @@ class Ledger:
         }
         both = [each for each in touched if each in theirs]
         raise ConflictError(info.apex, expected, info.serial, found, both)
-
-
-def _record_sets(zone: Zone) -> Iterator[tuple[bytes, int, RRset]]:
-    """Record sets in the order of the database, which is the fastest to write."""
-    for key, rrtype, rrset in keyed(zone):
-        yield from_order_key(key, zone.apex), rrtype, rrset
 
 
 def _check_data(edit: Edit) -> None:

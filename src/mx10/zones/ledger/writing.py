@@ -1,19 +1,19 @@
 """One change set in the making: what is written to the tables, piece by piece, within one transaction."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final
 
 from sqlalchemy import Connection
 
 from mx10.dns import rrtypes as rr
-from mx10.dns.wirename import is_under, order_key, to_text
+from mx10.dns.wirename import from_order_key, is_under, order_key, to_text
 from mx10.zones.ledger import rows
-from mx10.zones.ledger.difference import same
+from mx10.zones.ledger.difference import Keyed, keyed, same
 from mx10.zones.ledger.errors import GeneratedRecordError, InvalidEditError, SignerMissingError
 from mx10.zones.ledger.serials import is_newer, next_serial, serial_of, with_serial
 from mx10.zones.ledger.values import GENERATED, Author, Change, ChangeSet, Edit, Signer, ZoneInfo
-from mx10.zones.zone import RRset
+from mx10.zones.zone import RRset, Zone
 
 KEPT: Final = 100_000
 """Changes of one change set up to which they are kept in memory and given back."""
@@ -64,18 +64,26 @@ class Writing:
         apex = self.info.apex
         return tuple(sorted(self._kept.values(), key=lambda each: (order_key(each.owner, apex), each.type)))
 
-    def apply(self, edits: Iterable[Edit], *, generated: bool = False) -> RRset | None:
+    def apply(
+        self,
+        edits: Iterable[Edit],
+        *,
+        generated: bool = False,
+        progress: Callable[[int], None] = lambda _: None,
+    ) -> RRset | None:
         """Write what shall be.
 
         Args:
             edits: the SOA record's is left out: it is given back, for ``conclude``.
             generated: record sets that only mx10 may write are among them.
+            progress: told now and then how many edits are done.
 
         Raises:
             InvalidEditError: an edit cannot be.
             GeneratedRecordError: mx10 makes such records itself.
         """
         soa = None
+        done = 0
         stream = iter(edits)
         while piece := list(islice(stream, _PIECE)):
             wished: dict[tuple[bytes, int], Edit] = {}
@@ -86,7 +94,40 @@ class Writing:
                 else:
                     wished[edit.owner, edit.type] = edit
             self._write(wished)
+            done += len(piece)
+            progress(done)
         return soa
+
+    def fill(self, zone: Zone, progress: Callable[[int], None]) -> RRset | None:
+        """Write all that a zone begins with.
+
+        Args:
+            progress: told now and then how many record sets are written.
+
+        Returns:
+            Its SOA record set, which is left out, for ``conclude``.
+
+        Raises:
+            InvalidEditError: the zone has something no zone can have.
+        """
+        soa = None
+        stream = self._fitting(zone)
+        while piece := list(islice(stream, _PIECE)):
+            states: list[tuple[bytes, int, RRset | None]] = [each for each in piece if each[1] != rr.SOA]
+            soa = next((each[2] for each in piece if each[1] == rr.SOA), soa)
+            rows.write(self.connection, self.info.id, states, fresh=True)
+            self.count += len(states)
+            progress(self.count)
+        return soa
+
+    def _fitting(self, zone: Zone) -> Iterator[Keyed]:
+        for owner in zone.nodes:
+            if not owner.endswith(self.info.apex):
+                self._check(Edit(owner, rr.TXT, None), generated=True)
+        for key, rrtype, rrset in keyed(zone):
+            if rrtype == rr.SOA or not 0 <= rrset[0] <= _MOST_TTL:
+                self._check(Edit(from_order_key(key, zone.apex), rrtype, rrset), generated=True)
+            yield key, rrtype, rrset
 
     def _check(self, edit: Edit, generated: bool) -> None:
         apex = self.info.apex
