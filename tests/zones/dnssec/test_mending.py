@@ -1,5 +1,7 @@
 """Whatever is done to a zone, its signatures and proofs are those that signing it whole gives."""
 
+from itertools import count
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
