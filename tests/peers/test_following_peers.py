@@ -4,19 +4,32 @@ import asyncio
 import base64
 import ssl
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mx10.config import FollowingSettings, ZoneSettings
+from mx10.dns.tsig import TsigKey
 from mx10.dns.wirename import from_text
 from mx10.nameserver.primaries import public_key_digest
+from mx10.nameserver.transfer_in import NoSeal, Seal, TsigSeal, seal_with
 from mx10.store.connect import open_store
 from mx10.zones.folder import ZoneFolder
 from mx10.zones.ledger import Ledger
 from mx10.zones.zone import Node, Zone
 from peers import Bind, MissingPeerError, Server
-from peers.primaries import PRIMARIES, BindPrimaryEncrypted, Feeding, NsdPrimary, PowerDnsPrimary, primary
+from peers.primaries import (
+    PRIMARIES,
+    BindPrimary,
+    BindPrimaryEncrypted,
+    Feeding,
+    Key,
+    KnotPrimary,
+    NsdPrimary,
+    PowerDnsPrimary,
+    primary,
+)
 from tests.conftest import cannot_run
 from tests.nameserver.test_following import World, working
 
@@ -118,6 +131,52 @@ async def moved(world: World, serial: int) -> str:
             if world.ledger.info(APEX).serial == serial:
                 return said
             await asyncio.sleep(0.05)
+
+
+KEY = TsigKey(from_text("feed.example."), "hmac-sha256", b"0123456789abcdef0123456789abcdef")
+FEEDING = Feeding(key=Key("feed.example", base64.b64encode(KEY.secret).decode()))
+
+
+@pytest.mark.parametrize("kind", [BindPrimary, KnotPrimary, NsdPrimary], ids=lambda kind: kind.name)
+async def test_signed_both_ways(kind: type[Server], zones: Path, ledger: Ledger) -> None:
+    """RFC 8945, over so many messages that not each of them need be signed."""
+    write(zones, 1, *(f"host{number} TXT {'x' * 200}" for number in range(3000)))
+
+    def seal(name: bytes | None) -> Seal:
+        return seal_with({KEY.name: KEY}, name)
+
+    with started(primary(kind, zones, FEEDING)) as server:
+        async with working(ledger, QUICK, seal) as world:
+            world.follow(f"{server.address}:{server.port}#feed.example", apex=APEX)
+            assert "by AXFR" in await world.follower.refresh(APEX)
+            assert ours(ledger) == read(zones)
+            write(zones, 2)
+            server.reload("one.example")
+            await moved(world, 2)
+            assert ours(ledger) == read(zones)
+
+
+@pytest.mark.parametrize("kind", [BindPrimary, KnotPrimary, NsdPrimary], ids=lambda kind: kind.name)
+async def test_wrong_keys(kind: type[Server], zones: Path, ledger: Ledger) -> None:
+    keys = {
+        "wrong secret": replace(KEY, secret=b"another"),
+        "unknown name": replace(KEY, name=from_text("other.example.")),
+        "other algorithm": replace(KEY, algorithm="hmac-sha512"),
+        "no key": None,
+    }
+    with started(primary(kind, zones, FEEDING)) as server:
+        for how, key in keys.items():
+
+            def seal(name: bytes | None, key: TsigKey | None = key) -> Seal:
+                return TsigSeal(key) if key is not None else NoSeal()
+
+            async with working(ledger, QUICK, seal) as world:
+                if how == "wrong secret":
+                    world.follow(f"{server.address}:{server.port}#feed.example", apex=APEX)
+                said = await world.follower.refresh(APEX)
+                assert "serial" not in said, (how, said)
+                assert not ledger.info(APEX).served
+                assert world.follower.counts["axfr"] == 0
 
 
 @pytest.mark.parametrize("how", ["pin", "name", "any"])

@@ -12,7 +12,8 @@ import secrets
 import socket
 import ssl
 import struct
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Final, Protocol
 
@@ -27,6 +28,7 @@ from mx10.dns.transfer import (
     TransferReader,
     TransferRefusedError,
 )
+from mx10.dns.tsig import Asker, TsigError, TsigKey
 from mx10.dns.wirename import WireError, fold
 from mx10.nameserver.primaries import Primary, public_key_digest
 
@@ -75,6 +77,40 @@ class NoSeal:
 
     def finish(self) -> None:
         return
+
+
+class TsigSeal:
+    """With a key (RFC 8945)."""
+
+    def __init__(self, key: TsigKey) -> None:
+        self._asker = Asker(key, time.time)
+
+    def sign(self, request: bytes) -> bytes:
+        return self._asker.sign(request)
+
+    def verify(self, response: bytes) -> bytes:
+        try:
+            return self._asker.verify(response)
+        except TsigError as error:
+            raise TransferError(str(error)) from error
+
+    def finish(self) -> None:
+        try:
+            self._asker.finish()
+        except TsigError as error:
+            raise TransferError(str(error)) from error
+
+
+def seal_with(keys: Mapping[bytes, TsigKey], name: bytes | None) -> Seal:
+    """What signs a conversation.
+
+    Args:
+        name: of the key, folded; None for a conversation without.
+
+    Raises:
+        KeyError: there is no such key.
+    """
+    return NoSeal() if name is None else TsigSeal(keys[name])
 
 
 async def ask_soa(primary: Primary, apex: bytes, seal: Seal, settings: FollowingSettings) -> bytes:
