@@ -239,7 +239,7 @@ class Writing:
             raise SignerMissingError(info.apex)
         assert self.soa is not None
         changed: dict[tuple[bytes, int], RRset | None] = {(info.apex, rr.SOA): self.soa}
-        for change in self.all_changes():
+        for change in self._each_change():
             if change.type not in _QUIET:
                 changed[change.owner, change.type] = change.after
         edits = signer.resign(self.connection, info, changed, self.soa, self._now)
@@ -247,9 +247,12 @@ class Writing:
 
     def all_changes(self) -> Sequence[Change]:
         """What is different, however much it is; not for a zone that begins."""
+        return list(self._each_change())
+
+    def _each_change(self) -> Iterable[Change]:
         if self._kept is not None:
-            return list(self._kept.values())
-        return list(rows.read_changes(self.connection, self.info.apex, self.id))
+            return self._kept.values()
+        return rows.read_changes(self.connection, self.info.apex, self.id)
 
     def result(self) -> ZoneInfo:
         """What is known of the zone after the change; read anew, since others may have set what signing needs."""
