@@ -316,6 +316,17 @@ class DnssecSettings:
     ksk_days: Annotated[int, Range(0, 36500)] = 0
     """Days after which a key that the parent's DS record points to (KSK, CSK) is rolled over; 0: never by itself."""
 
+    key_file: Path | None = None
+    """The file with which private keys are encrypted in the store; it is made with the first key. Without a value:
+    beside a SQLite store (`mx10.key` for `mx10.db`), else where that would be. Keep a backup of it apart from those of
+    the store: without it no signed zone can be changed.
+    """
+
+    passphrase_file: Path | None = None
+    """Encrypt private keys by the passphrase in the first line of this file instead, as systemd's credentials give it.
+    It cannot be changed once there are keys.
+    """
+
     dnskey_ttl: Annotated[int, Range(1, 604800)] = 3600
     """TTL of the DNSKEY, CDS and CDNSKEY records, in seconds. Each step of a rollover waits for it."""
 
