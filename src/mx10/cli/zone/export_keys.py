@@ -52,6 +52,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
 def _write(path: str, text: str) -> None:
     """A new file that nobody else may read."""
     import os
+    from pathlib import Path
 
     number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
@@ -60,5 +61,5 @@ def _write(path: str, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError:
-        os.unlink(path)
+        Path(path).unlink()
         raise

@@ -24,8 +24,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add_message(parser)
     parser.description = (
-        "Sign a zone with keys it has elsewhere already. The DS records of the parent stay good. The zone's policy takes"
-        " on the keys' algorithm, and whether there is one key or two; `mx10 zone sign` changes it later, step by step."
+        "Sign a zone with keys it has elsewhere already. The DS records of the parent stay good. The zone's policy"
+        " takes on the keys' algorithm, and whether there is one key or two; `mx10 zone sign` changes it, step by step."
     )
 
 

@@ -117,6 +117,8 @@ def _secrets(private: PrivateKey) -> list[tuple[str, bytes]]:
 
 def _text_of(path: Path) -> str:
     try:
+        if not path.is_file():
+            raise BadKeyError(f"{path}: there is no such file")
         with path.open("rb") as file:
             octets = file.read(MAX_FILE + 1)
     except OSError as error:
