@@ -116,15 +116,13 @@ def _secrets(private: PrivateKey) -> list[tuple[str, bytes]]:
 
 
 def _text_of(path: Path) -> str:
+    if "\0" in str(path) or not path.is_file():
+        raise BadKeyError(f"{path}: there is no such file")
     try:
-        if not path.is_file():
-            raise BadKeyError(f"{path}: there is no such file")
         with path.open("rb") as file:
             octets = file.read(MAX_FILE + 1)
     except OSError as error:
         raise BadKeyError(f"{path}: {error.strerror or error}") from None
-    except ValueError:
-        raise BadKeyError(f"{str(path)!r} is no name of a file") from None
     if len(octets) > MAX_FILE:
         raise BadKeyError(f"{path} is larger than {MAX_FILE} octets; a key file is not")
     try:
@@ -177,7 +175,7 @@ def _private(text: str, path: Path) -> PrivateKey:
         assert algorithm == ECDSAP256SHA256
         return ec.derive_private_key(int.from_bytes(secret, "big"), ec.SECP256R1())
     except ValueError as error:
-        raise BadKeyError(f"{path} holds no key: {error}; take the file as dnssec-keygen wrote it") from None
+        raise BadKeyError(f"{path} holds no key: {str(error).rstrip('.')}; take the file as dnssec-keygen wrote it") from None
 
 
 def _octets(fields: dict[str, str], name: str) -> bytes:
