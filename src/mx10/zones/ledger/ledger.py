@@ -1,4 +1,4 @@
-"""The zones of the store and their history: every way to read them and to change them."""
+"""The zones of the store: every way to change them. Those to read them are in ``reading``."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -6,35 +6,31 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection
 
 from mx10.config import ZoneSettings
 from mx10.dns import rdata
 from mx10.dns import rrtypes as rr
-from mx10.dns.wirename import from_order_key, order_key, to_text
+from mx10.dns.wirename import from_order_key, to_text
 from mx10.store.connect import Store
-from mx10.store.tables import feed, zones
 from mx10.zones.ledger import bulk, history, judging, rows
 from mx10.zones.ledger.difference import differences, keyed
 from mx10.zones.ledger.errors import (
     ConflictError,
     InvalidEditError,
     LedgerError,
-    NoSuchZoneError,
     NotEditableError,
     RevertError,
     ZoneExistsError,
 )
 from mx10.zones.ledger.options import ZoneOptions
+from mx10.zones.ledger.reading import MOST_SINCE, Reader
 from mx10.zones.ledger.serials import first_serial, serial_of, with_serial
 from mx10.zones.ledger.values import GENERATED, Author, ChangeSet, Edit, Signer, ZoneInfo
 from mx10.zones.ledger.writing import Writing
 from mx10.zones.problems import Problem
-from mx10.zones.zone import Node, RRset, Zone, add_empty_nonterminals
+from mx10.zones.zone import RRset, Zone, add_empty_nonterminals
 
-MOST_SINCE: Final = 200_000
-"""Changes up to which ``since`` gives them: a secondary that is further behind fetches the zone whole."""
-_PAGE: Final = 1000
 _BY_PEOPLE: Final = frozenset({"edit", "import", "update", "revert"})
 """Kinds of changes that a zone followed from elsewhere does not take."""
 
@@ -51,7 +47,7 @@ class _NothingDone(Exception):  # noqa: N818  # it undoes a transaction and is n
     """Leaves a transaction without a trace."""
 
 
-class Ledger:
+class Ledger(Reader):
     """The zones of a store.
 
     Every method is one transaction, and what it has done when it returns is durable. Threads may share a ledger, but
@@ -71,8 +67,7 @@ class Ledger:
         signer: Signer | None = None,
         clock: Callable[[], int] = _milliseconds,
     ) -> None:
-        self.store = store
-        self.settings = settings
+        super().__init__(store, settings)
         self.signer = signer
         self.clock = clock
         self.problems: tuple[Problem, ...] = ()
@@ -202,41 +197,6 @@ class Ledger:
             rows.remove_zone(connection, info.id)
             rows.tell(connection, apex, now)
             return ChangeSet(number, apex, "delete", before, None, author.name, author.message, now, None)
-
-    def info(self, apex: bytes) -> ZoneInfo:
-        """What is known of a zone.
-
-        Raises:
-            NoSuchZoneError: it is not there.
-        """
-        with self.store.read() as connection:
-            return self._info(connection, apex)
-
-    def infos(self, after: bytes | None = None, limit: int | None = None) -> Iterator[ZoneInfo]:
-        """What is known of the zones, by the octets of their names.
-
-        Args:
-            after: begin behind this name.
-            limit: so many at most.
-        """
-        left = limit
-        while left is None or left > 0:
-            size = _PAGE if left is None else min(_PAGE, left)
-            query = select(zones).order_by(zones.c.apex).limit(size)
-            if after is not None:
-                query = query.where(zones.c.apex > after)
-            with self.store.read() as connection:
-                page = [rows.info(row) for row in connection.execute(query)]
-            yield from page
-            if len(page) < size:
-                return
-            after = page[-1].apex
-            left = None if left is None else left - size
-
-    def count(self) -> int:
-        """How many zones there are."""
-        with self.store.read() as connection:
-            return int(connection.execute(select(func.count()).select_from(zones)).scalar_one())
 
     def set_options(self, apex: bytes, options: ZoneOptions, author: Author) -> ChangeSet | None:
         """Set what is set for this zone alone; None if that is so already.
@@ -474,125 +434,6 @@ class Ledger:
         writing.conclude(soa)
         return writing.finish()
 
-    # ------------------------------------------------------------ records
-
-    def zone(self, apex: bytes, *, at: int | None = None, generated: bool = True) -> Zone:
-        """A zone, now or as it was when it had a serial; the latter also of a zone that is gone.
-
-        Args:
-            generated: with the records that signing made.
-
-        Raises:
-            NoSuchZoneError: it is not there.
-            HistoryError: it never had that serial, or what came later is kept no more.
-        """
-        with self.store.read() as connection:
-            info = rows.find_zone(connection, apex)
-            most = self.settings.max_records
-            if at is not None:
-                return history.at_serial(connection, apex, info, at, generated=generated, most_names=most)
-            if info is None:
-                raise NoSuchZoneError(apex)
-            nodes = history.load(connection, info, generated=generated)
-        add_empty_nonterminals(apex, nodes, max(most, len(nodes) * 128))
-        return Zone(apex, nodes)
-
-    def iterate(self, apex: bytes, *, generated: bool = True) -> Iterator[tuple[bytes, int, RRset]]:
-        """The record sets of a zone as owner, type and record set: the SOA first, then in canonical order of owners,
-        by type. They are read as they are asked for, from one snapshot that is held until then.
-
-        Raises:
-            NoSuchZoneError: it is not there.
-        """
-        with self.store.read() as connection:
-            info = self._info(connection, apex)
-            soa = rows.soa_of(connection, info.id)
-            if soa is not None:
-                yield apex, rr.SOA, soa
-            last_key, owner = b"", apex
-            for key, rrtype, rrset in rows.iterate(connection, info.id):
-                if rrtype == rr.SOA or (not generated and info.signed and rrtype in GENERATED):
-                    continue
-                if key != last_key:
-                    last_key, owner = key, from_order_key(key, apex)
-                yield owner, rrtype, rrset
-
-    def node(self, apex: bytes, owner: bytes) -> Node:
-        """What a name of a zone has; empty if nothing.
-
-        Raises:
-            NoSuchZoneError: the zone is not there.
-        """
-        with self.store.read() as connection:
-            info = self._info(connection, apex)
-            return rows.node(connection, info.id, order_key(owner, apex))
-
-    def rrset(self, apex: bytes, owner: bytes, rrtype: int) -> RRset | None:
-        """A record set; None if there is none.
-
-        Raises:
-            NoSuchZoneError: the zone is not there.
-        """
-        return self.node(apex, owner).get(rrtype)
-
-    # ------------------------------------------------------------ history
-
-    def history(
-        self, apex: bytes, *, limit: int, before_id: int | None = None, with_changes: bool = False
-    ) -> list[ChangeSet]:
-        """Change sets of a zone, the newest first, also of one that is gone.
-
-        Args:
-            before_id: begin behind this one.
-            with_changes: with what they changed, but those with more than ``history.SHOWN`` changes.
-        """
-        found: list[ChangeSet] = []
-        with self.store.read() as connection:
-            for each in history.newest_first(connection, apex, before_id):
-                if len(found) == limit:
-                    break
-                found.append(history.with_changes(connection, each, history.SHOWN) if with_changes else each)
-        return found
-
-    def since(self, apex: bytes, serial: int, *, most: int = MOST_SINCE) -> list[ChangeSet] | None:
-        """The change sets that led from a serial to the present one, oldest first, with their changes; for IXFR.
-
-        Args:
-            most: changes in all of them.
-
-        Returns:
-            None where that is not known or too much.
-
-        Raises:
-            NoSuchZoneError: the zone is not there.
-        """
-        with self.store.read() as connection:
-            return history.since(connection, self._info(connection, apex), serial, most)
-
-    def feed_since(self, seq: int) -> tuple[int, list[bytes]] | None:
-        """What happened since: the new position, and the zones whose answers changed, each once.
-
-        Args:
-            seq: the position so far; 0 at first.
-
-        Returns:
-            None where that is known no more, and everything has to be looked at; ``feed_position`` says where to go on.
-        """
-        with self.store.read() as connection:
-            first, last = connection.execute(select(func.min(feed.c.seq), func.max(feed.c.seq))).one()
-            if last is None:
-                return (0, []) if seq == 0 else None
-            if seq > last or seq < first - 1:
-                return None
-            query = select(feed.c.seq, feed.c.apex).where(feed.c.seq > seq).order_by(feed.c.seq)
-            found = connection.execute(query).all()
-            return last, list(dict.fromkeys(row.apex for row in found))
-
-    def feed_position(self) -> int:
-        """The position behind all that has happened; 0 if nothing did."""
-        with self.store.read() as connection:
-            return int(connection.execute(select(func.max(feed.c.seq))).scalar() or 0)
-
     def prune(self, signing_days: int) -> int:
         """Take away what is needed no more: old rows of the feed, and what change sets of signing alone changed (that
         they were made stays on record). Cheap if called often; some minutes between two calls are right.
@@ -606,13 +447,6 @@ class Ledger:
         return history.prune(self.store, self.clock(), signing_days)
 
     # ------------------------------------------------------------ what the above share
-
-    @staticmethod
-    def _info(connection: Connection, apex: bytes) -> ZoneInfo:
-        info = rows.find_zone(connection, apex)
-        if info is None:
-            raise NoSuchZoneError(apex)
-        return info
 
     def _editable(self, connection: Connection, apex: bytes, kind: str) -> ZoneInfo:
         info = self._info(connection, apex)
