@@ -175,7 +175,9 @@ def _private(text: str, path: Path) -> PrivateKey:
         assert algorithm == ECDSAP256SHA256
         return ec.derive_private_key(int.from_bytes(secret, "big"), ec.SECP256R1())
     except ValueError as error:
-        raise BadKeyError(f"{path} holds no key: {str(error).rstrip('.')}; take the file as dnssec-keygen wrote it") from None
+        raise BadKeyError(
+            f"{path} holds no key: {str(error).rstrip('.')}; take the file as dnssec-keygen wrote it"
+        ) from None
 
 
 def _octets(fields: dict[str, str], name: str) -> bytes:
