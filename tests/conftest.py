@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -62,13 +63,35 @@ def _postgresql() -> Iterator[str]:
         server.cleanup()
 
 
+@pytest.fixture(scope="session")
+def _postgresql_template(_postgresql: str) -> str:
+    """The name of a database with an empty store, to copy."""
+    with psycopg.connect(_postgresql, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE template_mx10")
+    open_store(_postgresql.replace("/postgres?", "/template_mx10?"), create=True).close()
+    return "template_mx10"
+
+
+@pytest.fixture(scope="session")
+def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of an empty store, to copy."""
+    path = tmp_path_factory.mktemp("template") / "mx10.db"
+    open_store(f"sqlite:///{path}", create=True).close()
+    return path
+
+
+def _database(server: str, template: str) -> str:
+    """The URL of a new database that is a copy of another."""
+    name = f"test_{secrets.token_hex(8)}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy".encode())
+    return server.replace("/postgres?", f"/{name}?")
+
+
 @pytest.fixture
 def postgresql_url(_postgresql: str) -> str:
     """The URL of an empty database of PostgreSQL."""
-    name = f"test_{secrets.token_hex(8)}"
-    with psycopg.connect(_postgresql, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}".encode())
-    return _postgresql.replace("/postgres?", f"/{name}?")
+    return _database(_postgresql, "template1")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -79,9 +102,15 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(request.getfixturevalue("postgresql_url"))
 
 
-@pytest.fixture
-def store(store_url: str) -> Iterator[Store]:
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """An empty store on each database."""
-    made = open_store(store_url, create=True)
+    if request.param == "sqlite":
+        shutil.copy(request.getfixturevalue("_sqlite_template"), tmp_path / "mx10.db")
+        url = f"sqlite:///{tmp_path}/mx10.db"
+    else:
+        template = request.getfixturevalue("_postgresql_template")
+        url = _database(request.getfixturevalue("_postgresql"), template)
+    made = open_store(url)
     yield made
     made.close()

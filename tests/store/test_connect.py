@@ -186,22 +186,22 @@ def test_somebody_elses_database(store_url: str, tmp_path: Path) -> None:
     store.close()
 
 
-def test_a_newer_store_is_left_alone(store: Store, store_url: str) -> None:
+def test_a_newer_store_is_left_alone(store: Store) -> None:
     with store.begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
     for create in (False, True):
         with pytest.raises(NewerStoreError, match="9999, which is newer than"):
-            open_store(store_url, create=create)
+            open_store(store.url, create=create)
     with pytest.raises(NewerStoreError, match="nothing was changed"):
         upgrade(store)
 
 
-def test_an_older_store_has_to_be_upgraded(store: Store, store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_older_store_has_to_be_upgraded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mx10.store.versions.VERSIONS", ("0001", "0002"))
     monkeypatch.setattr("mx10.store.versions.CURRENT", "0002")
     for create in (False, True):
         with pytest.raises(OlderStoreError, match="make a backup, then run `mx10 store upgrade`"):
-            open_store(store_url, create=create)
+            open_store(store.url, create=create)
 
 
 @pytest.mark.parametrize("content", [b"x" * 5000, b"SQLite format 3\0" + b"\xff" * 5000, b"$ORIGIN example.com.\n"])

@@ -7,8 +7,8 @@ from mx10.store.connect import Store
 from tools.kill import round_of
 
 
-def test_killed_in_the_middle(store: Store, store_url: str) -> None:
+def test_killed_in_the_middle(store: Store) -> None:
     store.close()
     for number in range(4):
-        left = round_of(store_url, number, 0.3)
+        left = round_of(store.url, number, 0.3)
         assert left.wrong == ()

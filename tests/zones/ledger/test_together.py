@@ -74,8 +74,8 @@ def test_readers_see_one_state(ledger: Ledger) -> None:
         writing.result()
 
 
-def test_who_waits_too_long_is_told(store: Store, store_url: str) -> None:
-    impatient = open_store(store_url, wait_seconds=0.2)
+def test_who_waits_too_long_is_told(store: Store) -> None:
+    impatient = open_store(store.url, wait_seconds=0.2)
     with store.begin(), pytest.raises(StoreBusyError, match="try again"), impatient.begin():
         raise AssertionError("two writers")
     with store.begin(), impatient.read():
