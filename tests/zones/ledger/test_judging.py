@@ -19,11 +19,15 @@ FORCED = Author("ann", "a mistake on purpose")
 
 
 @pytest.fixture(params=["whole", "part"])
-def ledger(request: pytest.FixtureRequest, store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Ledger:
+def ledger(
+    request: pytest.FixtureRequest, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Ledger]:
     """A ledger for which every zone is small, and one for which none is."""
     if request.param == "part":
         monkeypatch.setattr(judging, "WHOLE", 2)
-    return Ledger(store, ZoneSettings(), clock=clock)
+    store = open_store(f"sqlite:///{tmp_path}/mx10.db", create=True)
+    yield Ledger(store, ZoneSettings(), clock=clock)
+    store.close()
 
 
 @pytest.mark.parametrize(
@@ -112,17 +116,10 @@ _DATA = [
 _records = st.tuples(st.sampled_from(_NAMES), st.sampled_from(_DATA))
 
 
-@pytest.fixture
-def large(tmp_path: Path) -> Iterator[Ledger]:
-    store = open_store(f"sqlite:///{tmp_path}/mx10.db", create=True)
-    yield Ledger(store, ZoneSettings())
-    store.close()
-
-
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(_records, max_size=8), st.lists(st.tuples(_records, st.booleans()), min_size=1, max_size=3))
 def test_a_part_shows_every_error_that_the_whole_shows(
-    large: Ledger,
+    store: Store,
     before: list[tuple[str, tuple[int, bytes]]],
     steps: list[tuple[tuple[str, tuple[int, bytes]], bool]],
 ) -> None:
@@ -135,6 +132,7 @@ def test_a_part_shows_every_error_that_the_whole_shows(
         (name(owner), rrtype): Edit(name(owner), rrtype, (60, (data,)) if put else None)
         for (owner, (rrtype, data)), put in steps
     }
+    large = Ledger(store, ZoneSettings())
     if large.count():
         large.delete(ORIGIN, ANN)
     large.create(zone, FORCED, force=True)
