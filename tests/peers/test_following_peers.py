@@ -105,7 +105,7 @@ async def test_a_zone_and_its_changes(kind: type[Server], zones: Path, ledger: L
     with started(primary(kind, zones, Feeding())) as server:
         async with working(ledger, QUICK) as world:
             world.follow(f"{server.address}:{server.port}", apex=APEX)
-            said = await world.follower.refresh(APEX)
+            said = await world.refresh()
             assert "by AXFR" in said
             assert ours(ledger) == read(zones)
 
@@ -127,7 +127,7 @@ async def moved(world: World, serial: int) -> str:
     """Refresh until the primary has a serial; what was said then."""
     async with asyncio.timeout(20):
         while True:
-            said = await world.follower.refresh(APEX)
+            said = await world.refresh()
             if world.ledger.info(APEX).serial == serial:
                 return said
             await asyncio.sleep(0.05)
@@ -148,7 +148,7 @@ async def test_signed_both_ways(kind: type[Server], zones: Path, ledger: Ledger)
     with started(primary(kind, zones, FEEDING)) as server:
         async with working(ledger, QUICK, seal) as world:
             world.follow(f"{server.address}:{server.port}#feed.example", apex=APEX)
-            assert "by AXFR" in await world.follower.refresh(APEX)
+            assert "by AXFR" in await world.refresh()
             assert ours(ledger) == read(zones)
             write(zones, 2)
             server.reload("one.example")
@@ -173,7 +173,7 @@ async def test_wrong_keys(kind: type[Server], zones: Path, ledger: Ledger) -> No
             async with working(ledger, QUICK, seal) as world:
                 if how == "wrong secret":
                     world.follow(f"{server.address}:{server.port}#feed.example", apex=APEX)
-                said = await world.follower.refresh(APEX)
+                said = await world.refresh()
                 assert "serial" not in said, (how, said)
                 assert not ledger.info(APEX).served
                 assert world.follower.counts["axfr"] == 0
@@ -190,7 +190,7 @@ async def test_over_tls(how: str, zones: Path, ledger: Ledger) -> None:
         settings = FollowingSettings(ca_file=server.certificate if how == "name" else None)
         async with working(ledger, settings) as world:
             world.follow(f"{server.address}:{server.tls_port}+tls{also}", apex=APEX)
-            assert "by AXFR" in await world.follower.refresh(APEX)
+            assert "by AXFR" in await world.refresh()
             assert ours(ledger) == read(zones)
             write(zones, 2, "new A 192.0.2.77")
             server.reload("one.example")
@@ -206,7 +206,7 @@ async def test_a_large_zone(kind: type[Server], zones: Path, ledger: Ledger) -> 
         async with working(ledger, QUICK) as world:
             world.follow(f"{server.address}:{server.port}", apex=APEX)
             began = time.monotonic()
-            assert "by AXFR" in await world.follower.refresh(APEX)
+            assert "by AXFR" in await world.refresh()
             assert time.monotonic() - began < 10
             assert ledger.info(APEX).rrsets > 30_000
             assert ours(ledger) == read(zones)
@@ -216,5 +216,5 @@ async def test_a_refusing_primary_says_so(zones: Path, ledger: Ledger) -> None:
     with started(Bind(zones)) as server:
         async with working(ledger, QUICK) as world:
             world.follow(f"{server.address}:{server.port}", apex=APEX)
-            assert "REFUSED" in await world.follower.refresh(APEX)
+            assert "REFUSED" in await world.refresh()
             assert not ledger.info(APEX).served

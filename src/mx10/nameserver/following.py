@@ -11,6 +11,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
 
 from mx10.config import FollowingSettings, ZoneSettings
@@ -44,6 +45,14 @@ _STORE_RETRY_SECONDS: Final = 10
 _T = TypeVar("_T")
 
 log = get_logger("following")
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """What came of asking for a zone: whether a primary was of help, and in words."""
+
+    helped: bool
+    said: str
 
 
 class InStore(Protocol):
@@ -88,7 +97,7 @@ class Follower:
         self._again: set[bytes] = set()
         self._running: dict[bytes, asyncio.Task[None]] = {}
         self._unsaved: dict[bytes, Following] = {}
-        self._waiting: dict[bytes, list[asyncio.Future[str]]] = {}
+        self._waiting: dict[bytes, list[asyncio.Future[Refreshed]]] = {}
         self._consumed: dict[bytes, int] = {}
         self._wake = asyncio.Event()
         self._transfers = asyncio.Semaphore(settings.transfers_at_once)
@@ -175,13 +184,9 @@ class Follower:
         if due < self._due.get(apex, due + 1):
             self._schedule(apex, due)
 
-    async def refresh(self, apex: bytes) -> str:
-        """Ask for a zone now.
-
-        Returns:
-            What came of it, in words.
-        """
-        done: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    async def refresh(self, apex: bytes) -> Refreshed:
+        """Ask for a zone now; what came of it."""
+        done: asyncio.Future[Refreshed] = asyncio.get_running_loop().create_future()
         if apex in self._running:
             self._again.add(apex)
         else:
@@ -190,10 +195,12 @@ class Follower:
         return await done
 
     async def changed(self, apexes: Iterable[bytes]) -> None:
-        """Something in the store changed: zones that are followed from now on may be among these."""
-        unknown = [apex for apex in apexes if apex not in self._due]
-        if unknown:
-            for apex, state in await self._until_done(lambda: self._zones.states(unknown)):
+        """Something in the store changed: zones that are followed from now on may be among these; where there are none,
+        anything may have."""
+        some = list(apexes)
+        unknown = [apex for apex in some if apex not in self._due]
+        if unknown or not some:
+            for apex, state in await self._until_done(lambda: self._zones.states(unknown or None)):
                 if apex not in self._due:
                     self._schedule(apex, Following.from_json(state).due)
 
@@ -201,7 +208,7 @@ class Follower:
 
     async def _attend(self, apex: bytes) -> None:
         """Ask for a zone, and note when to do so again."""
-        said = "it could not be asked for"
+        helped, said = False, "it could not be asked for"
         due = self._clock() + _STORE_RETRY_SECONDS * 1000
         gone = False
         waiting = self._waiting.pop(apex, [])
@@ -211,6 +218,7 @@ class Follower:
             if followed is not None:
                 before = self._unsaved.get(apex) or Following.from_json(followed.state)
                 state, said = await self._check(followed, before)
+                helped = not state.failures
                 self._unsaved[apex] = state
                 due = state.due
         except (StoreError, LedgerError) as error:
@@ -235,7 +243,7 @@ class Follower:
                 self._schedule(apex, due)
             for each in waiting:
                 if not each.done():
-                    each.set_result(said)
+                    each.set_result(Refreshed(helped, said))
             self._wake.set()
 
     async def _check(self, followed: Followed, before: Following) -> tuple[Following, str]:

@@ -1,0 +1,211 @@
+"""The steward: one process beside the workers that does everything but answer questions: transfers, NOTIFY, updates,
+the upkeep of signatures, what commands order.
+
+It is asyncio, with one thread for the store (its connections wait for disks) and one that watches it for changes. What
+there is to do is plugged in: handlers at the desk, services that run, listeners told which zones changed. A steward
+that dies is replaced by the supervisor; workers answer on meanwhile.
+"""
+
+import asyncio
+import signal
+import socket
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, Protocol, TypeVar
+
+from mx10.config import Config
+from mx10.dns.tsig import KeyFileError, TsigKey, keys_from_text
+from mx10.logs import get_logger
+from mx10.nameserver.desk import Desk
+from mx10.store.errors import StoreError
+from mx10.zones.ledger import Ledger
+
+FEED_SECONDS: Final = 0.04
+"""Between two looks at what changed in the store."""
+_STORE_RETRY_SECONDS: Final = 2.0
+_KEYS_SECONDS: Final = 1.0
+"""How long the file of TSIG keys is believed to be as it was."""
+_T = TypeVar("_T")
+
+log = get_logger("steward")
+
+
+class Service(Protocol):
+    """Something that runs beside the desk."""
+
+    async def run(self) -> None:
+        """Until cancelled."""
+
+
+Changed = Callable[[Sequence[bytes]], Awaitable[None] | None]
+"""Told which zones changed; an empty sequence: nobody knows, look at everything."""
+
+
+class KeyFile:
+    """The TSIG keys of ``nameserver.tsig_keys``, read anew when the file changes.
+
+    Args:
+        path: None: there are no keys.
+    """
+
+    def __init__(self, path: Path | None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._path = path
+        self._clock = clock
+        self._looked = float("-inf")
+        self._stamp: tuple[int, int, int] | None = None
+        self._keys: dict[bytes, TsigKey] = {}
+
+    def __call__(self) -> Mapping[bytes, TsigKey]:
+        """The keys there are just now; those there were where the file cannot be read."""
+        if self._path is not None and self._clock() - self._looked >= _KEYS_SECONDS:
+            self._looked = self._clock()
+            try:
+                found = self._path.stat()
+                stamp = (found.st_mtime_ns, found.st_size, found.st_ino)
+                if stamp != self._stamp:
+                    self._stamp = stamp
+                    self._keys = keys_from_text(self._path.read_text())
+                    log.info("TSIG keys read", path=str(self._path), keys=len(self._keys))
+            except (OSError, UnicodeDecodeError, KeyFileError) as error:
+                log.error("TSIG keys not read; those from before stay", path=str(self._path), cause=str(error))
+        return self._keys
+
+
+class Steward:
+    """Everything beside answering.
+
+    Args:
+        config: of the server.
+        ledger: the zones of the store; closed at the end.
+        desk: where operations come in.
+    """
+
+    def __init__(self, config: Config, ledger: Ledger, desk: Desk, keys: KeyFile) -> None:
+        self.config = config
+        self.ledger = ledger
+        self.desk = desk
+        self.keys = keys
+        self.services: list[Service] = []
+        self._changed: list[Changed] = []
+        self._store_thread = ThreadPoolExecutor(1, "store")
+        self._feed_thread = ThreadPoolExecutor(1, "feed")
+
+    def on_feed(self, changed: Changed) -> None:
+        """Have somebody told of every change in the store, soon after it."""
+        self._changed.append(changed)
+
+    def in_store(self, function: Callable[..., _T], /, *arguments: object) -> Awaitable[_T]:
+        """Run a function in the thread of the store. Functions wait for each other there."""
+        return asyncio.get_running_loop().run_in_executor(self._store_thread, lambda: function(*arguments))
+
+    async def run(self, path: Path, until: Awaitable[object]) -> None:
+        """Do what there is to do.
+
+        Args:
+            path: of the desk's socket.
+            until: ends when the steward shall.
+        """
+        await self.desk.open(path)
+        tasks = [asyncio.create_task(self._for_ever(each.run, type(each).__name__)) for each in self.services]
+        tasks.append(asyncio.create_task(self._for_ever(self._watch, "feed")))
+        log.info("steward ready", desk=str(path))
+        try:
+            await until
+        finally:
+            self.desk.close()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for thread in (self._feed_thread, self._store_thread):
+                thread.shutdown()
+            self.ledger.store.close()
+
+    async def _for_ever(self, run: Callable[[], Awaitable[None]], name: str) -> None:
+        """A fault in one service must not end the others."""
+        while True:
+            try:
+                await run()
+                return
+            except Exception:
+                log.exception("a service failed; it begins anew", service=name)
+                await asyncio.sleep(_STORE_RETRY_SECONDS)
+
+    async def _watch(self) -> None:
+        loop = asyncio.get_running_loop()
+        position: int | None = None
+        while True:
+            try:
+                if position is None:
+                    position = await loop.run_in_executor(self._feed_thread, self.ledger.feed_position)
+                found = await loop.run_in_executor(self._feed_thread, self.ledger.feed_since, position)
+            except StoreError as error:
+                log.error("the store cannot be watched; tried again", cause=str(error))
+                await asyncio.sleep(_STORE_RETRY_SECONDS)
+                continue
+            if found is None:
+                position = None
+                await self._tell(())
+            elif found[1]:
+                position = found[0]
+                await self._tell(found[1])
+            await asyncio.sleep(FEED_SECONDS)
+
+    async def _tell(self, apexes: Iterable[bytes]) -> None:
+        names = list(apexes)
+        for changed in self._changed:
+            try:
+                told = changed(names)
+                if told is not None:
+                    await told
+            except Exception:
+                log.exception("a change was not taken in")
+
+
+def run_steward(steward: Callable[[], Steward], path: Path, control: socket.socket) -> None:
+    """The life of the steward's process, forked by the supervisor.
+
+    Args:
+        steward: makes it, in this process: threads and connections are not forked.
+        control: the supervisor's end of a socket pair; its end is the order to stop.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    async def live() -> None:
+        loop = asyncio.get_running_loop()
+        done = asyncio.Event()
+        loop.add_signal_handler(signal.SIGTERM, done.set)
+
+        def on_control() -> None:
+            with suppress(BlockingIOError, InterruptedError):
+                if not control.recv(16):
+                    loop.remove_reader(control)
+                    done.set()
+
+        control.setblocking(False)
+        loop.add_reader(control, on_control)
+        await steward().run(path, done.wait())
+
+    with asyncio.Runner() as runner:
+        runner.run(live())
+
+
+def desk_path(run_dir: Path | None, store: Path | None, environ: Mapping[str, str], euid: int) -> Path:
+    """Where the desk's socket is.
+
+    Args:
+        run_dir: as it is set; None: $RUNTIME_DIRECTORY as systemd sets it, else /run/mx10 for root, else beside the
+            store.
+        store: the file of the store, if it is one.
+    """
+    folder = run_dir
+    if folder is None and (given := environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]):
+        folder = Path(given)
+    if folder is None and euid != 0 and store is not None:
+        folder = store.parent
+    if folder is None:
+        folder = Path("/run/mx10") if euid == 0 else Path(f"/tmp/mx10-{euid}")
+    return folder / "mx10.sock"
