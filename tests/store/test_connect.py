@@ -105,6 +105,30 @@ def test_root_gives_the_file_to_whom_the_folder_belongs(tmp_path: Path) -> None:
     store.close()
 
 
+def test_several_make_it_at_once(store_url: str) -> None:
+    script = "import sys; from mx10.store.connect import open_store; open_store(sys.argv[1], create=True).close()"
+    command = [sys.executable, "-c", script, store_url]
+    children = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    assert [child.communicate()[1] for child in children] == [""] * 4
+    open_store(store_url).close()
+
+
+def test_a_backup_goes_on_as_the_store_did(tmp_path: Path) -> None:
+    """What docs/store.md advises."""
+    store = open_store(f"sqlite:///{tmp_path}/mx10.db", create=True)
+    with store.begin() as connection:
+        connection.execute(insert(feed).values(apex=b"x", at=1))
+    with store.read(), sqlite3.connect(tmp_path / "mx10.db") as other:
+        other.execute("VACUUM INTO ?", (f"{tmp_path}/copy.db",))
+    other.close()
+    store.close()
+    copy = open_store(f"sqlite:///{tmp_path}/copy.db")
+    with copy.read() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert len(connection.execute(feed.select()).all()) == 1
+    copy.close()
+
+
 @pytest.mark.parametrize(
     ("url", "said"),
     [

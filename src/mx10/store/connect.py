@@ -11,7 +11,7 @@ Python's library for SQLite.
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
@@ -214,6 +214,11 @@ def _placed(place: str) -> Iterator[None]:
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None  # we begin transactions ourselves
+    if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+        # Out of a backup: VACUUM INTO leaves the mode behind. Who may not change it, or comes while somebody writes,
+        # can do without: it is as safe, but writers and readers wait for each other.
+        with suppress(sqlite3.OperationalError):
+            connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")

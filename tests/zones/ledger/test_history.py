@@ -206,8 +206,9 @@ def test_what_cannot_be_reverted(ledger: Ledger) -> None:
         ledger.revert(ORIGIN, made.id, ANN)
     with pytest.raises(RevertError, match="made the zone"):
         ledger.revert(ORIGIN, first.id, ANN)
-    with pytest.raises(HistoryError, match="has no change 999"):
-        ledger.revert(ORIGIN, 999, ANN)
+    for number in (999, 0, -1, 1 << 63, 10**100):
+        with pytest.raises(HistoryError, match=f"has no change {number}"):
+            ledger.revert(ORIGIN, number, ANN)
     settings = ledger.set_options(ORIGIN, ZoneOptions(notify=("127.0.0.1",)), BOB)
     assert settings
     with pytest.raises(RevertError, match="changed no records"):
@@ -242,6 +243,7 @@ def test_a_zone_comes_back(ledger: Ledger) -> None:
 
 def test_pruning(store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mx10.zones.ledger.history._FEED_ROWS", 3)
+    monkeypatch.setattr("mx10.zones.ledger.history._FEED_AT_ONCE", 2)
     ledger = Ledger(store, ZoneSettings(), clock=clock)
     ledger.create(zone_of(""), ANN)
     signed = ledger.generated(ORIGIN, [Edit(ORIGIN, rr.DNSKEY, (60, (b"\1\0\3\x0d" + bytes(64),)))], ANN)

@@ -23,7 +23,9 @@ _FEED_AGE: Final = 600_000
 """Milliseconds for which a row of the feed is kept at least."""
 _FEED_ROWS: Final = 10_000
 """The newest rows of the feed are kept however old they are."""
+_FEED_AT_ONCE: Final = 20_000
 _PRUNED_AT_ONCE: Final = 200
+_MOST_ID: Final = (1 << 63) - 1
 
 
 def newest_first(connection: Connection, apex: bytes, before: int | None = None) -> Iterator[ChangeSet]:
@@ -31,7 +33,7 @@ def newest_first(connection: Connection, apex: bytes, before: int | None = None)
     while True:
         query = select(change_sets).where(change_sets.c.apex == apex)
         if before is not None:
-            query = query.where(change_sets.c.id < before)
+            query = query.where(change_sets.c.id < min(before, _MOST_ID))
         page = connection.execute(query.order_by(change_sets.c.id.desc()).limit(_PAGE)).all()
         for row in page:
             yield rows.change_set(row)
@@ -161,7 +163,7 @@ def find(connection: Connection, apex: bytes, number: int) -> ChangeSet:
         HistoryError: the zone has no such change.
     """
     query = select(change_sets).where(change_sets.c.id == number, change_sets.c.apex == apex)
-    row = connection.execute(query).first()
+    row = connection.execute(query).first() if 0 < number <= _MOST_ID else None
     if row is None:
         name = to_text(apex, final_dot=False)
         raise HistoryError(f"{name} has no change {number}; `mx10 zone log {name}` shows those it has")
@@ -215,10 +217,13 @@ def undoing(connection: Connection, info: ZoneInfo, change_set: ChangeSet) -> li
 
 def prune(store: Store, now: int, signing_days: int) -> int:
     """See ``Ledger.prune``; in transactions of limited size, so that nobody waits long."""
-    with store.begin() as connection:
-        last = connection.execute(select(func.max(feed.c.seq))).scalar() or 0
-        old = (feed.c.at < now - _FEED_AGE) & (feed.c.seq <= last - _FEED_ROWS)
-        connection.execute(delete(feed).where(old))
+    while True:
+        with store.begin() as connection:
+            first, last = connection.execute(select(func.min(feed.c.seq), func.max(feed.c.seq))).one()
+            end = min((first or 0) + _FEED_AT_ONCE, (last or 0) - _FEED_ROWS + 1)
+            gone = connection.execute(delete(feed).where(feed.c.seq < end, feed.c.at < now - _FEED_AGE)).rowcount
+        if gone < _FEED_AT_ONCE:
+            break
     signing = (change_sets.c.kind == "sign") & (change_sets.c.at < now - signing_days * 86_400_000)
     has_changes = exists().where(changes.c.change_set == change_sets.c.id)
     query = select(change_sets.c.id).where(signing & has_changes).order_by(change_sets.c.id).limit(_PRUNED_AT_ONCE)
