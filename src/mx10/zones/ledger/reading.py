@@ -17,6 +17,8 @@ from mx10.zones.zone import Node, RRset, Zone, add_empty_nonterminals
 
 MOST_SINCE: Final = 200_000
 """Changes up to which ``since`` gives them: a secondary that is further behind fetches the zone whole."""
+MOST_FEED: Final = 10_000
+"""Rows of the feed that are read at once."""
 _PAGE: Final = 1000
 
 
@@ -158,7 +160,8 @@ class Reader:
             return history.since(connection, self._info(connection, apex), serial, most)
 
     def feed_since(self, seq: int) -> tuple[int, list[bytes]] | None:
-        """What happened since: the new position, and the zones whose answers changed, each once.
+        """What happened since: the new position, and the zones whose answers changed, each once. At most
+        ``MOST_FEED`` rows at a time: ask again at the new position until nothing comes.
 
         Args:
             seq: the position so far; 0 at first.
@@ -172,9 +175,9 @@ class Reader:
                 return (0, []) if seq == 0 else None
             if seq > last or seq < first - 1:
                 return None
-            query = select(feed.c.seq, feed.c.apex).where(feed.c.seq > seq).order_by(feed.c.seq)
+            query = select(feed.c.seq, feed.c.apex).where(feed.c.seq > seq).order_by(feed.c.seq).limit(MOST_FEED)
             found = connection.execute(query).all()
-            return last, list(dict.fromkeys(row.apex for row in found))
+            return found[-1].seq if found else seq, list(dict.fromkeys(row.apex for row in found))
 
     def feed_position(self) -> int:
         """The position behind all that has happened; 0 if nothing did."""
