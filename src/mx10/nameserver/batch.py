@@ -14,8 +14,11 @@ import ctypes
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
+from mx10.nameserver.relay import Relay, client_of, control_of, is_operation
 from mx10.nameserver.responder import Responder
 
 _SLOTS: Final = 32
@@ -137,7 +140,12 @@ class BatchSocket:
             if response is None:
                 whole = self._responder.udp(requests[at : at + received[length_at]])
                 if whole is None:
-                    silent.append(at // self._slot)
+                    slot = at // self._slot
+                    silent.append(slot)
+                    if (relay := self._responder.relay) is not None and is_operation(
+                        request := requests[at : at + received[length_at]]
+                    ):
+                        self._hand_in(relay, request, slot)
                     continue
                 response = whole[2:]
             size = len(response) + 2
@@ -148,6 +156,14 @@ class BatchSocket:
             self._send(fd, start, gap)
             start = gap + 1
         self._send(fd, start, count)
+
+    def _hand_in(self, relay: Relay, request: bytes, slot: int) -> None:
+        """Have the steward answer a request, whose slot is needed for others meanwhile."""
+        sock = self._sock
+        client = client_of(self._addresses.raw[slot * _ADDRESS : (slot + 1) * _ADDRESS], sock.family)
+        wild = self._control_sizes is not None
+        control = control_of(self._controls.raw[slot * _CONTROL : (slot + 1) * _CONTROL]) if wild else []
+        relay.datagram(request, client, lambda response: _reply(sock, response, control, client))
 
     def _send(self, fd: int, start: int, end: int) -> None:
         """Send the responses of slots ``start`` up to ``end``."""
@@ -200,13 +216,20 @@ class PlainSocket:
             except ConnectionError:
                 continue  # an ICMP error for an earlier response, told to us now
             response = self._responder.udp(request)
+            at = _interface_at(sock)
+            control = [(level, kind, data[:at] + bytes(4) + data[at + 4 :]) for level, kind, data in control]
             if response is not None:
-                at = _interface_at(sock)
-                control = [(level, kind, data[:at] + bytes(4) + data[at + 4 :]) for level, kind, data in control]
-                try:
-                    sock.sendmsg([response], control, 0, client)
-                except OSError:
-                    continue  # lost, as datagrams are
+                _reply(sock, response, control, client)
+            elif (relay := self._responder.relay) is not None and is_operation(request):
+                relay.datagram(request, client, partial(_reply, sock, control=control, client=client))
+
+
+def _reply(
+    sock: socket.socket, response: bytes, control: list[tuple[int, int, bytes]], client: tuple[Any, ...]
+) -> None:
+    """Send one response; one that cannot go out is lost, as datagrams are."""
+    with suppress(OSError):
+        sock.sendmsg([response], control, 0, client)
 
 
 def attach(sock: socket.socket, responder: Responder, largest: int) -> Callable[[], None]:

@@ -15,6 +15,7 @@ from mx10.dns.wirename import from_text, parent
 from mx10.logs import get_logger
 from mx10.nameserver.answers import answer
 from mx10.nameserver.compiled import AnswerCache, Compiled, compile_reply
+from mx10.nameserver.relay import Relay, is_operation
 from mx10.nameserver.table import ZoneTable
 
 EDNS_NSID: Final = 3
@@ -49,12 +50,14 @@ class Responder:
     Args:
         table: the zones.
         settings: sizes, and what the server tells about itself.
+        relay: the way to the steward, for what is more than a question; without one that is refused.
     """
 
-    __slots__ = ("_chaos", "_do_opt", "_faults", "_limit", "_nsid", "_opt", "cache", "table")
+    __slots__ = ("_chaos", "_do_opt", "_faults", "_limit", "_nsid", "_opt", "cache", "relay", "table")
 
-    def __init__(self, table: ZoneTable, settings: NameserverSettings) -> None:
+    def __init__(self, table: ZoneTable, settings: NameserverSettings, relay: Relay | None = None) -> None:
         self.table = table
+        self.relay = relay
         self.cache = AnswerCache(settings.answer_cache_mb << 20)
         self._faults = 0
         self._limit = settings.edns_payload
@@ -92,10 +95,13 @@ class Responder:
         exact = self.cache.exact.get(packet[2:])
         if exact is not None:
             return packet[:2] + exact
+        if self.relay is not None and is_operation(packet):
+            return None  # whoever has the socket hands it in
         return self._respond_whatever_happens(packet, udp=True)
 
     def tcp(self, message: bytes) -> bytes | None:
-        """The response to a message from a stream, without its length; at most 65535 octets."""
+        """The response to a message from a stream, without its length; at most 65535 octets. What is the steward's is
+        to be handed in before (``relay.is_operation``)."""
         return self._respond_whatever_happens(message, udp=False)
 
     def _respond_whatever_happens(self, packet: bytes, udp: bool) -> bytes | None:

@@ -11,9 +11,11 @@ client can talk us out of.
 import asyncio
 import socket
 from collections import Counter
+from contextlib import aclosing
 from typing import Final
 
 from mx10.config import NameserverSettings
+from mx10.nameserver.relay import Relay, is_operation
 from mx10.nameserver.responder import Responder
 
 _HIGH_WATER: Final = 256 * 1024
@@ -82,12 +84,14 @@ class Connections:
 class Connection(asyncio.Protocol):
     """One client: length-prefixed messages in, length-prefixed messages out."""
 
-    __slots__ = ("_behind", "_buffer", "_client", "_connections", "_stalled", "_transport")
+    __slots__ = ("_behind", "_buffer", "_client", "_connections", "_operation", "_stalled", "_transport", "_writable")
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
         self._buffer = bytearray()
         self._client = ""
+        self._operation: asyncio.Task[None] | None = None
+        self._writable = asyncio.Event()
         self._stalled = False
         self._behind = False
         self._transport: asyncio.Transport | None = None
@@ -103,12 +107,16 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._connections.forget(self, self._client)
         self._transport = None
+        if self._operation is not None:
+            self._operation.cancel()
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
         self._answer_whole_messages()
 
     def _answer_whole_messages(self) -> None:
+        if self._operation is not None:
+            return  # answers come in the order of the questions: these wait
         buffer = self._buffer
         responder = self._connections.responder
         at = 0
@@ -118,8 +126,12 @@ class Connection(asyncio.Protocol):
             end = at + 2 + (buffer[at] << 8 | buffer[at + 1])
             if end > len(buffer):
                 break
-            response = responder.tcp(bytes(buffer[at + 2 : end]))
+            message = bytes(buffer[at + 2 : end])
             at = end
+            if responder.relay is not None and is_operation(message):
+                self._hand_in(responder.relay, message)
+                break
+            response = responder.tcp(message)
             if response is None:
                 # Not a request: nothing sensible will follow on this stream.
                 self.abort()
@@ -138,6 +150,27 @@ class Connection(asyncio.Protocol):
             asyncio.get_running_loop().call_soon(self._go_on)
         self._transport.write(b"".join(responses))
 
+    def _hand_in(self, relay: Relay, message: bytes) -> None:
+        """Have the steward answer; until he has, nothing more is read, and so nothing can pile up here."""
+        if self._transport is not None:
+            self._operation = asyncio.ensure_future(self._pass_on(relay, message, self._transport))
+            self._transport.pause_reading()
+
+    async def _pass_on(self, relay: Relay, message: bytes, transport: asyncio.Transport) -> None:
+        client = transport.get_extra_info("peername") or (self._client, 0)
+        try:
+            async with aclosing(relay.stream(message, client, "tcp")) as responses:
+                async for response in responses:
+                    transport.write(len(response).to_bytes(2, "big") + response)
+                    if self._stalled:
+                        self._writable.clear()
+                        await self._writable.wait()
+                    # A transfer that goes on is no idle connection.
+                    self._connections.touch(self)
+        finally:
+            self._operation = None
+        self._go_on()
+
     def _go_on(self) -> None:
         self._behind = False
         if self._transport is not None and not self._stalled:
@@ -145,7 +178,7 @@ class Connection(asyncio.Protocol):
             self._read_on()
 
     def _read_on(self) -> None:
-        if self._transport is not None and not self._stalled and not self._behind:
+        if self._transport is not None and not self._stalled and not self._behind and self._operation is None:
             self._transport.resume_reading()
 
     def pause_writing(self) -> None:
@@ -155,6 +188,7 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._stalled = False
+        self._writable.set()
         if self._transport is not None and not self._behind:
             self._answer_whole_messages()
             self._read_on()

@@ -1,0 +1,177 @@
+"""What is more than a question goes from a worker's sockets to the desk and back; questions are answered meanwhile."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mx10.config import NameserverSettings
+from mx10.dns import message as m
+from mx10.dns import rrtypes as rr
+from mx10.dns.message import Message, Question, encode, make_query
+from mx10.dns.rrtypes import Opcode, Rcode
+from mx10.dns.tsig import Asker
+from mx10.dns.wirename import from_text
+from mx10.nameserver import batch
+from mx10.nameserver.desk import Desk, Operation
+from mx10.nameserver.listeners import Listeners, listen
+from mx10.nameserver.relay import Relay, is_operation
+from mx10.nameserver.responder import Responder
+from mx10.nameserver.table import ZoneTable
+from tests.dns.test_tsig import KEY, KEYS
+
+APEX = from_text("example.com.")
+UPDATE = encode(Message(5, Opcode.UPDATE << 11, Question(APEX, rr.SOA)))
+QUESTION = make_query(APEX, rr.MX, id=6)
+AXFR = make_query(APEX, rr.AXFR, id=7, edns=False)
+
+
+@pytest.mark.parametrize(
+    ("packet", "wanted"),
+    [
+        (UPDATE, True),
+        (encode(Message(5, Opcode.NOTIFY << 11, Question(APEX, rr.SOA))), True),
+        (AXFR, True),
+        (make_query(APEX, rr.IXFR, id=7), True),
+        (Asker(KEY, lambda: 0.0).sign(QUESTION), True),
+        (QUESTION, False),
+        (make_query(APEX, rr.ANY, id=7), False),
+        (encode(Message(5, m.QR | Opcode.UPDATE << 11, Question(APEX, rr.SOA))), False),
+        (encode(Message(5, Opcode.STATUS << 11, Question(APEX, rr.SOA))), False),
+        (b"", False),
+    ],
+)
+def test_what_is_the_stewards(packet: bytes, wanted: bool) -> None:
+    assert is_operation(packet) == wanted
+
+
+@given(st.binary(max_size=60))
+def test_any_packet_is_one_or_the_other(packet: bytes) -> None:
+    assert is_operation(packet) in (True, False)
+
+
+async def echo(operation: Operation) -> AsyncIterator[bytes]:
+    count = 200 if operation.parsed.question and operation.parsed.question.type == rr.AXFR else 1
+    for _ in range(count):
+        text = f"{operation.client} {operation.transport}".encode()
+        yield encode(Message(operation.parsed.id, m.QR | operation.parsed.opcode << 11)) + text + bytes(1000)
+
+
+class Worker:
+    def __init__(self, desk: Desk, listeners: Listeners) -> None:
+        self.desk = desk
+        self.address = listeners.addresses[0]
+
+    async def udp(self, packet: bytes) -> bytes:
+        loop = asyncio.get_running_loop()
+        with socket.socket(socket.AF_INET6 if ":" in self.address[0] else socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.setblocking(False)
+            sock.connect(self.address)
+            sock.send(packet)
+            async with asyncio.timeout(5):
+                return await loop.sock_recv(sock, 4096)
+
+    async def tcp(self, *messages: bytes, answers: int) -> list[bytes]:
+        reader, writer = await asyncio.open_connection(*self.address)
+        for message in messages:
+            writer.write(len(message).to_bytes(2, "big") + message)
+        async with asyncio.timeout(5):
+            found = [
+                await reader.readexactly(int.from_bytes(await reader.readexactly(2), "big")) for _ in range(answers)
+            ]
+        writer.close()
+        return found
+
+
+async def started(path: Path, host: str = "127.0.0.1") -> tuple[Desk, Listeners]:
+    desk = Desk(lambda: KEYS)
+    desk.for_opcode(Opcode.UPDATE, echo)
+    desk.for_type(rr.AXFR, echo)
+    await desk.open(path)
+    responder = Responder(ZoneTable({}), NameserverSettings(), Relay(str(path)))
+    return desk, await listen(responder, [(host, 0)], NameserverSettings())
+
+
+@pytest.fixture(params=["batch", "plain"])
+async def worker(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Worker]:
+    if request.param == "plain":
+        monkeypatch.setattr(batch, "available", lambda: False)
+    desk, listeners = await started(tmp_path / "mx10.sock")
+    yield Worker(desk, listeners)
+    listeners.close()
+    desk.close()
+    await asyncio.sleep(0.01)
+
+
+async def test_a_datagram(worker: Worker) -> None:
+    assert b"127.0.0.1 udp" in await worker.udp(UPDATE)
+    assert m.parse(await worker.udp(QUESTION)).rcode == Rcode.REFUSED
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "::1"])
+async def test_a_datagram_to_any_address_of_ours(host: str, tmp_path: Path) -> None:
+    """The response comes from the address that was asked; a connected socket takes no other."""
+    desk, listeners = await started(tmp_path / "mx10.sock", host)
+    worker = Worker(desk, listeners)
+    worker.address = {"0.0.0.0": "127.7.7.7"}.get(host, "::1"), worker.address[1]
+    response = await worker.udp(UPDATE)
+    assert (b"::1 udp" if ":" in host else b"127.0.0.1 udp") in response
+    listeners.close()
+    desk.close()
+    await asyncio.sleep(0.01)
+
+
+async def test_a_stream_keeps_its_order(worker: Worker) -> None:
+    found = await worker.tcp(QUESTION, AXFR, QUESTION, UPDATE, QUESTION, answers=204)
+    assert [answer[:2] for answer in found] == [
+        b"\0\6", *[b"\0\7"] * 200, b"\0\6", b"\0\5", b"\0\6"
+    ]  # fmt: skip
+    assert b"127.0.0.1 tcp" in found[1]
+
+
+async def test_questions_are_answered_meanwhile(worker: Worker) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(operation: Operation) -> AsyncIterator[bytes]:
+        begun.set()
+        await go_on.wait()
+        yield UPDATE[:2] + b"\xa8\0" + UPDATE[4:]
+
+    worker.desk.for_opcode(Opcode.UPDATE, slow)
+    waiting = asyncio.create_task(worker.udp(UPDATE))
+    stream = asyncio.create_task(worker.tcp(UPDATE, QUESTION, answers=2))
+    await begun.wait()
+    assert m.parse(await worker.udp(QUESTION)).rcode == Rcode.REFUSED
+    assert not waiting.done()
+    assert not stream.done()
+    go_on.set()
+    assert (await waiting)[:2] == b"\0\5"
+    assert [answer[:2] for answer in await stream] == [b"\0\5", b"\0\6"]
+
+
+async def test_a_client_that_leaves(worker: Worker) -> None:
+    ended = asyncio.Event()
+
+    async def endless(operation: Operation) -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield bytes(60_000)
+        finally:
+            ended.set()
+
+    worker.desk.for_type(rr.AXFR, endless)
+    await worker.tcp(AXFR, answers=3)
+    await asyncio.wait_for(ended.wait(), 5)
+
+
+async def test_nobody_at_the_desk(worker: Worker, tmp_path: Path) -> None:
+    (tmp_path / "mx10.sock").unlink()
+    assert m.parse(await worker.udp(UPDATE)).rcode == Rcode.SERVFAIL
+    (response,) = await worker.tcp(AXFR, answers=1)
+    assert m.parse(response).rcode == Rcode.SERVFAIL
