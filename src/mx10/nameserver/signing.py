@@ -8,15 +8,19 @@ nothing is due.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol, TypeVar
 
 from mx10.logs import get_logger
 from mx10.names import display
+from mx10.nameserver.parents import Parents
+from mx10.nameserver.steward import Steward
+from mx10.resolver import Forwarder, Resolver
 from mx10.store.errors import StoreError
 from mx10.zones.dnssec.keeping import Keeper
 from mx10.zones.dnssec.kept import ParentSaid
 from mx10.zones.dnssec.keys import BadKeyError
+from mx10.zones.dnssec.opening import keeper_of
 from mx10.zones.dnssec.signer import ZoneSigner
 from mx10.zones.dnssec.stored import due_zones
 from mx10.zones.ledger import Author, LedgerError, NoSuchZoneError
@@ -56,6 +60,20 @@ class Looker(Protocol):
         ...
 
 
+def plug_in(steward: Steward, resolver: Resolver | None = None) -> "Signing":
+    """Have the steward keep signed zones signed.
+
+    Args:
+        resolver: finds the nameservers of parent zones; by default as the configuration's ``[resolver]`` says.
+    """
+    config = steward.config
+    parents = Parents(resolver or Forwarder(config.resolver), config.dnssec.parent_servers, config.resolver)
+    service = Signing(keeper_of(steward.ledger, config), steward.in_store, parents)
+    steward.services.append(service)
+    steward.on_feed(service.zones_changed)
+    return service
+
+
 class Signing:
     """Keeps signed zones signed, for as long as ``run`` runs.
 
@@ -81,13 +99,18 @@ class Signing:
         self._steady = steady
         self._ahead = wall() - steady()
         self._changed: set[bytes] = set()
+        self._all = True
         self._failed: dict[bytes, float] = {}
         self._woken = asyncio.Event()
 
-    def zones_changed(self, apexes: Iterable[bytes]) -> None:
-        """Told of every change in the store: a new zone may have to be signed, keys may have been replaced."""
-        if self._keeper.settings.sign_new_zones:
-            self._changed.update(apexes)
+    def zones_changed(self, apexes: Sequence[bytes]) -> None:
+        """Told of every change in the store: a new zone may have to be signed, keys may have been replaced.
+
+        Args:
+            apexes: none: nobody knows which.
+        """
+        self._changed.update(apexes)
+        self._all = self._all or not apexes
         self._woken.set()
 
     async def run(self) -> None:
@@ -128,11 +151,24 @@ class Signing:
     # ------------------------------------------------------------ keys
 
     async def _sign_new_zones(self) -> None:
+        if not self._keeper.settings.sign_new_zones:
+            self._changed.clear()
+            return
+        if self._all:
+            # At the start, too: zones may have been made while nobody was here.
+            self._all = False
+            after = b""
+            while page := await self._in_store(self._keeper.unsigned, after, _PAGE):
+                for apex in page:
+                    await self._sign_if_new(apex)
+                after = page[-1]
         while self._changed:
-            apex = self._changed.pop()
-            outcome = await self._guarded(apex, self._keeper.sign_if_new, apex, AUTHOR)
-            if outcome is not None:
-                log.info("a new zone is signed", zone=display(apex))
+            await self._sign_if_new(self._changed.pop())
+
+    async def _sign_if_new(self, apex: bytes) -> None:
+        outcome = await self._guarded(apex, self._keeper.sign_if_new, apex, AUTHOR)
+        if outcome is not None:
+            log.info("a new zone is signed", zone=display(apex))
 
     async def _keys(self) -> bool:
         """Look at the zones whose keys are due; whether there were any."""

@@ -211,6 +211,12 @@ class Keeper:
         with self.ledger.store.read() as connection:
             return list(connection.execute(query.order_by(zones.c.apex).limit(limit)).scalars())
 
+    def unsigned(self, after: bytes, limit: int) -> list[bytes]:
+        """Primary zones that are not signed by the octets of their names, those behind a name."""
+        query = select(zones.c.apex).where(zones.c.signing == "", zones.c.kind == "primary", zones.c.apex > after)
+        with self.ledger.store.read() as connection:
+            return list(connection.execute(query.order_by(zones.c.apex).limit(limit)).scalars())
+
     def sign_if_new(self, apex: bytes, author: Author) -> Outcome | None:
         """Sign a zone if the configuration wants new zones signed, and nobody has signed or unsigned it yet."""
         if not self.settings.sign_new_zones:
