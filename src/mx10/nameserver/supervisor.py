@@ -16,7 +16,7 @@ import signal
 import socket
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -68,18 +68,42 @@ class _Worker:
     given_up: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class StewardPlan:
+    """How the steward lives.
+
+    Attributes:
+        desk: the path of its socket.
+        live: its whole life, in its own process; the argument is our end of a socket pair, which tells it to stop by
+            its end.
+    """
+
+    desk: str
+    live: Callable[[socket.socket], None]
+
+
+@dataclass(slots=True)
+class _Steward:
+    pid: int
+    control: socket.socket
+    started: float
+
+
 class Supervisor:
     """Serves a folder of zones with several worker processes.
 
     Args:
         settings: where to listen, how many workers, which user.
         zone_settings: limits on zone files.
+        steward: the process beside the workers; without one, what is more than a question is refused.
 
     Raises:
         StartError: no folder, a wrong address or user, an address in use.
     """
 
-    def __init__(self, settings: NameserverSettings, zone_settings: ZoneSettings) -> None:
+    def __init__(
+        self, settings: NameserverSettings, zone_settings: ZoneSettings, steward: StewardPlan | None = None
+    ) -> None:
         if settings.zone_dir is None:
             raise StartError("no folder of zones: give --zone-dir DIR, or set nameserver.zone_dir in mx10.toml")
         path = settings.zone_dir
@@ -93,6 +117,9 @@ class Supervisor:
         self._respawns: list[tuple[float, int]] = []
         self._sockets: list[list[Sockets]] = []
         self._stopping = False
+        self._plan = steward
+        self._steward: _Steward | None = None
+        self._steward_due = 0.0
         self._watch: FolderWatch | None = None
         self._signals: set[int] = set()
         self._wake_reader, self._wake_writer = socket.socketpair()
@@ -117,6 +144,8 @@ class Supervisor:
             self._listen_to_signals()
             self._selector.register(self._watch, selectors.EVENT_READ)
             problems = self._load()
+            if self._plan is not None:
+                self._start_steward(self._plan)
             for index in range(len(self._sockets)):
                 self._start_worker(index)
             # After the workers: a hundred thousand warnings take a while to write, and nobody should wait for that.
@@ -164,6 +193,8 @@ class Supervisor:
     def _turn(self) -> None:
         now = time.monotonic()
         due = min((at for at, _ in self._respawns), default=now + _LOOK_SECONDS)
+        if self._plan is not None and self._steward is None:
+            due = min(due, self._steward_due)
         timeout = min(max(0.0, due - now), _LOOK_SECONDS)
         for key, events in self._selector.select(timeout):
             if key.fileobj is self._wake_reader:
@@ -175,6 +206,8 @@ class Supervisor:
         if self._watch is not None and self._watch.renew():
             self._reload(None)
         now = time.monotonic()
+        if self._plan is not None and self._steward is None and now >= self._steward_due:
+            self._start_steward(self._plan)
         for at, index in [each for each in self._respawns if each[0] <= now]:
             self._respawns.remove((at, index))
             self._start_worker(index)
@@ -228,21 +261,59 @@ class Supervisor:
         self._workers[pid] = worker
         self._selector.register(ours, selectors.EVENT_READ, worker)
 
+    def _start_steward(self, plan: StewardPlan) -> None:
+        ours, theirs = socket.socketpair()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            log.error("no steward; tried again soon", cause=error.strerror)
+            ours.close()
+            theirs.close()
+            self._steward_due = time.monotonic() + _RESPAWN_SECONDS
+            return
+        if pid == 0:
+            self._become_steward(plan, ours, theirs)
+        theirs.close()
+        self._steward = _Steward(pid, ours, time.monotonic())
+
+    def _become_steward(self, plan: StewardPlan, ours: socket.socket, theirs: socket.socket) -> None:
+        """The child's side of the fork: leave all that is the supervisor's, do what there is to do, never return."""
+        status = 1
+        try:
+            self._leave(ours)
+            for sockets in self._sockets:
+                for each in sockets:
+                    each.close()
+            plan.live(theirs)
+            status = 0
+        except BaseException:
+            log.exception("steward failed")
+        finally:
+            os._exit(status)
+
+    def _leave(self, ours: socket.socket) -> None:
+        """What a child does first: nothing of the supervisor's is its own."""
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        self._selector.close()
+        others = [each.control for each in self._workers.values()]
+        if self._steward is not None:
+            others.append(self._steward.control)
+        for end in (ours, self._wake_reader, self._wake_writer, *others):
+            end.close()
+        if self._watch is not None:
+            self._watch.close()
+
     def _become_worker(self, index: int, ours: socket.socket, theirs: socket.socket) -> None:
         """The child's side of the fork: leave all that is the supervisor's, answer, and never return."""
         status = 1
         try:
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            self._selector.close()
-            for end in (ours, self._wake_reader, self._wake_writer, *(each.control for each in self._workers.values())):
-                end.close()
-            if self._watch is not None:
-                self._watch.close()
+            self._leave(ours)
             for number, sockets in enumerate(self._sockets):
                 for each in sockets if number != index else ():
                     each.close()
-            run_worker(self._folder.zones, self._sockets[index], theirs, self._settings)
+            desk = self._plan.desk if self._plan is not None else None
+            run_worker(self._folder.zones, self._sockets[index], theirs, self._settings, desk)
             status = 0
         except BaseException:
             log.exception("worker failed", worker=index)
@@ -308,32 +379,43 @@ class Supervisor:
             worker = self._workers.pop(pid)
             self._selector.unregister(worker.control)
             worker.control.close()
-            code = os.waitstatus_to_exitcode(status)
-            cause = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
             now = time.monotonic()
             young = now - worker.started < _RESPAWN_SECONDS
-            log.error("worker died; another takes its place", worker=worker.index, pid=pid, cause=cause)
+            log.error("worker died; another takes its place", worker=worker.index, pid=pid, cause=_cause(status))
             self._respawns.append((now + _RESPAWN_SECONDS if young else now, worker.index))
 
+        if self._steward is not None:
+            ended, status = os.waitpid(self._steward.pid, os.WNOHANG)
+            if ended:
+                now = time.monotonic()
+                young = now - self._steward.started < _RESPAWN_SECONDS
+                self._steward_due = now + _RESPAWN_SECONDS if young else now
+                log.error("steward died; another takes its place", pid=ended, cause=_cause(status))
+                self._steward.control.close()
+                self._steward = None
+
     def _stop(self) -> None:
-        """End the workers, then close what is ours."""
-        for worker in self._workers.values():
-            # The end of the control stream is the order to stop; unlike a signal it cannot come before the worker
+        """End the workers and the steward, then close what is ours."""
+        children = [(each.pid, each.control) for each in self._workers.values()]
+        if self._steward is not None:
+            children.append((self._steward.pid, self._steward.control))
+        for _, control in children:
+            # The end of the control stream is the order to stop; unlike a signal it cannot come before the child
             # listens for it.
             with suppress(OSError):
-                worker.control.shutdown(socket.SHUT_WR)
+                control.shutdown(socket.SHUT_WR)
         deadline = time.monotonic() + _STOP_SECONDS
-        for worker in self._workers.values():
-            while os.waitpid(worker.pid, os.WNOHANG)[0] == 0:
+        for pid, control in children:
+            while os.waitpid(pid, os.WNOHANG)[0] == 0:
                 if time.monotonic() > deadline:
-                    os.kill(worker.pid, signal.SIGKILL)
-                    os.waitpid(worker.pid, 0)
+                    os.kill(pid, signal.SIGKILL)
+                    os.waitpid(pid, 0)
                     break
-                # A closing worker says so by closing its end; waiting for that is waiting for the worker.
+                # A closing child says so by closing its end; waiting for that is waiting for the child.
                 with suppress(OSError):
-                    worker.control.settimeout(0.05)
-                    worker.control.recv(16)
-            worker.control.close()
+                    control.settimeout(0.05)
+                    control.recv(16)
+            control.close()
         self._workers.clear()
         signal.set_wakeup_fd(-1)
         for sockets in self._sockets:
@@ -345,6 +427,12 @@ class Supervisor:
         self._wake_reader.close()
         self._wake_writer.close()
         log.info("stopped")
+
+
+def _cause(status: int) -> str:
+    """Why a child ended."""
+    code = os.waitstatus_to_exitcode(status)
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
 
 
 class _Progress:

@@ -15,6 +15,7 @@ from typing import Final
 from mx10.config import NameserverSettings
 from mx10.nameserver.control import READY, FrameReader
 from mx10.nameserver.listeners import Sockets, serve_on
+from mx10.nameserver.relay import Relay
 from mx10.nameserver.responder import Responder
 from mx10.nameserver.table import ZoneTable
 
@@ -26,7 +27,11 @@ _CONTROL_READ: Final = 1 << 18
 
 
 def run_worker(
-    zones: Mapping[bytes, bytes], sockets: Sequence[Sockets], control: socket.socket, settings: NameserverSettings
+    zones: Mapping[bytes, bytes],
+    sockets: Sequence[Sockets],
+    control: socket.socket,
+    settings: NameserverSettings,
+    desk: str | None = None,
 ) -> None:
     """Answer until told to stop (SIGTERM) or until the supervisor is gone.
 
@@ -34,13 +39,15 @@ def run_worker(
         zones: apex to packed zone.
         sockets: this worker's own, bound and non-blocking.
         control: its end of the control socket, non-blocking.
+        desk: the path of the steward's socket, if there is a steward.
     """
     # Ctrl-C and SIGHUP reach the whole process group; only the supervisor acts on them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     collect_only_what_is_young()
     with asyncio.Runner() as runner:
-        runner.run(_serve(Responder(ZoneTable(zones), settings), sockets, control, settings))
+        relay = Relay(desk) if desk is not None else None
+        runner.run(_serve(Responder(ZoneTable(zones), settings, relay), sockets, control, settings))
 
 
 def collect_only_what_is_young() -> None:
