@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mx10.zones.dnssec.keeping import Keeper, Outcome, Status
 
 _MARKS: Final = {"done": "●", "now": "◐", "later": "○"}
-_LINES: Final = {"done": "━━", "now": "╌╌", "later": "╌╌"}
+_LOOKS: Final = {"done": "green", "now": "yellow", "later": "dim"}
 
 
 def add_message(parser: argparse.ArgumentParser) -> None:
@@ -70,18 +70,16 @@ def drawing(found: "list[Stage]", style: Style) -> list[str]:
 
     first, second = "  ", "  "
     for number, stage in enumerate(found):
-        if number:
-            first += f" {_LINES[stage.reached]} "
-            second += " " * 4
         text = f"{_MARKS[stage.reached]} {stage.name}"
         below = "  " + (moment(stage.at).removesuffix(" UTC") if stage.at is not None else "")
-        columns = max(width(text), width(below))
-        look = {"done": "green", "now": "yellow", "later": "dim"}[stage.reached]
-        line = _LINES["done" if stage.reached == "done" else "later"][0]
-        filling = "" if number == len(found) - 1 else " " + line * (columns - width(text) - 1)
-        first += style.paint(text, look) + (filling if columns > width(text) else "")
-        second += below + " " * (columns - width(below))
-    return [first.rstrip(), second.rstrip()]
+        first += style.paint(text, _LOOKS[stage.reached])
+        second += below
+        if number < len(found) - 1:
+            columns = max(width(text), width(below))
+            line = "━" if found[number + 1].reached == "done" else "╌"
+            first += f" {line * (columns - width(text) + 2)} "
+            second += " " * (columns - width(below) + 4)
+    return [first, second.rstrip()]
 
 
 def tell_steps(apex: bytes, outcome: "Outcome") -> None:
