@@ -39,6 +39,8 @@ PAIR = (b"\1a", b"\1b")
 """Owners that every change gives the same data: if they differ, half a change was made."""
 LARGE = 3000
 """Record sets of a large import."""
+_ROUNDS_OF_A_STORE = 6
+"""All of it is looked at after every round, and it grows."""
 
 
 def soa(apex: bytes, serial: int) -> tuple[int, tuple[bytes, ...]]:
@@ -244,8 +246,7 @@ def main() -> int:
         wrong: list[str] = []
         url = args.url or f"sqlite:///{folder}/mx10.db"
         for number in range(args.rounds):
-            if not args.url and number % 20 == 0:
-                # A new store now and then: what is looked at grows with it.
+            if not args.url and number % _ROUNDS_OF_A_STORE == 0:
                 url = f"sqlite:///{folder}/{number}.db"
             open_store(url, create=True).close()
             left = round_of(url, args.seed + number, args.most_seconds)
