@@ -286,6 +286,9 @@ class Keeper:
         def work(connection: Connection, info: ZoneInfo, with_records: bool) -> tuple[Kept, Plan, Policy]:
             now = self._now()
             before = read(connection, info)
+            if before is None and not with_records:
+                # A zone begins to be signed.
+                raise _OtherwiseError
             kept = decide(connection, info, before, now)
             policy = policy_of(kept, self.settings)
             seen = None if look is None else look(kept)

@@ -172,22 +172,27 @@ class ParentSaid:
         return Seen(sets or None, self.complete and bool(sets), self.ttl, self.text)
 
 
+_LONGEST: Final = select(func.max(rrsets.c.ttl)).where(rrsets.c.zone == bindparam("zone"))
+_GONE: Final = (
+    select(func.max(change_sets.c.at / 1000 + changes.c.ttl_before))
+    .select_from(changes.join(change_sets, changes.c.change_set == change_sets.c.id))
+    .where(
+        change_sets.c.apex == bindparam("apex"),
+        change_sets.c.at > bindparam("begin"),
+        change_sets.c.kind != "sign",
+        changes.c.ttl_before > bindparam("longest"),
+    )
+)
+
+
 def timing(connection: Connection, info: ZoneInfo, now: int, policy: Policy) -> Timing:
     """How long caches keep what the zone has, and what it had."""
-    longest = connection.execute(select(func.max(rrsets.c.ttl)).where(rrsets.c.zone == info.id)).scalar() or 0
-    soa = _soa(connection, info)
+    longest = connection.execute(_LONGEST, {"zone": info.id}).scalar() or 0
+    ttl, (soa,) = _soa(connection, info)
     # What a person or an update took away, or gave a shorter TTL; no cache keeps anything longer than its signature.
-    gone = connection.execute(
-        select(func.max(change_sets.c.at / 1000 + changes.c.ttl_before))
-        .select_from(changes.join(change_sets, changes.c.change_set == change_sets.c.id))
-        .where(
-            change_sets.c.apex == info.apex,
-            change_sets.c.at > (now - policy.signature_days * DAY) * 1000,
-            change_sets.c.kind != "sign",
-            changes.c.ttl_before > longest,
-        )
-    ).scalar()
-    negative = min(soa[0], int.from_bytes(soa[1][0][-4:], "big"))
+    begin = (now - policy.signature_days * DAY) * 1000
+    gone = connection.execute(_GONE, {"apex": info.apex, "begin": begin, "longest": longest}).scalar()
+    negative = min(ttl, int.from_bytes(soa[-4:], "big"))
     return Timing(int(longest), negative, 0 if gone is None else int(gone) + 1, gradual=info.rrsets > AT_ONCE)
 
 
