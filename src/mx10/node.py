@@ -5,6 +5,7 @@ Today that is the nameserver; the relay, the monitor and the console will stand 
 
 from mx10.config import Config
 from mx10.logs import configure
+from mx10.nameserver.stewardship import plan
 from mx10.nameserver.supervisor import Supervisor
 
 
@@ -15,4 +16,4 @@ def serve(config: Config) -> None:
         mx10.nameserver.supervisor.StartError: a service cannot start.
     """
     configure(config.log.level, config.log.format)
-    Supervisor(config.nameserver, config.zones).run()
+    Supervisor(config.nameserver, config.zones, plan(config)).run()

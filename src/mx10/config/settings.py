@@ -112,7 +112,26 @@ def _network(text: str) -> None:
         raise ValueError(f"should be a network, as in 192.0.2.0/24 or 2001:db8::/32 ({error})") from None
 
 
+def _access_entry(text: str) -> None:
+    """``192.0.2.0/24``, ``key:NAME``, or both joined by ``+``; then ``+tls`` perhaps."""
+    network, key, name = text.removesuffix("+tls").partition("key:")
+    if not key or network:
+        _network(network.removesuffix("+") if key else network)
+    if key and not (name and name.isascii() and (not network or network.endswith("+"))):
+        raise ValueError("should be a network, a key as key:NAME, or both as 192.0.2.0/24+key:NAME")
+
+
+def _notify_target(text: str) -> None:
+    """``192.0.2.1``, ``[2001:db8::1]:53``, each perhaps with ``#KEY``."""
+    address, hash_sign, key = text.partition("#")
+    _address_and_port(address)
+    if hash_sign and not (key and key.isascii()):
+        raise ValueError("should be an address, perhaps with a port and a key, as in 192.0.2.1:53#transfer.example")
+
+
 AddressAndPort = Annotated[str, Form(_address_and_port)]
+AccessEntry = Annotated[str, Form(_access_entry)]
+NotifyTarget = Annotated[str, Form(_notify_target)]
 Address = Annotated[str, Form(_address)]
 Network = Annotated[str, Form(_network)]
 
@@ -151,6 +170,16 @@ class NameserverSettings:
     6.2.3).
     """
 
+    tsig_keys: Path | None = None
+    """File of TSIG keys (RFC 8945) in BIND's form, `key "name" { algorithm hmac-sha256; secret "…"; };`, as
+    `tsig-keygen` prints them. It is read again when it changes. Keep it readable for `user` only.
+    """
+
+    run_dir: Path | None = None
+    """Folder of the socket at which commands and workers meet the steward. Unset: $RUNTIME_DIRECTORY (as systemd sets
+    it), else `/run/mx10` for root, else the folder of the store.
+    """
+
     nsid: str = ""
     """What to answer to those who ask for this server's identifier: NSID (RFC 5001), id.server and hostname.bind.
     Empty: nothing.
@@ -165,6 +194,63 @@ class NameserverSettings:
 
     group: str = ""
     """Group to take on with `user`. Empty: the user's own."""
+
+    run_dir: Path | None = None
+    """Folder of the Unix socket `mx10.sock`, by which workers and commands reach the steward. Without a value: the one
+    systemd names ($RUNTIME_DIRECTORY), else `/run/mx10` for root, else the store's. Two servers on one machine need
+    two.
+    """
+
+    tsig_keys: Path | None = None
+    """File of TSIG keys (RFC 8945) as BIND writes them and `mx10 tsig` prints them; it is read again when it changes.
+    It is read with the rights of `user`.
+    """
+
+    allow_transfer: tuple[AccessEntry, ...] = ()
+    """Who may fetch zones (AXFR, IXFR): networks, TSIG keys as `key:transfer.example`, or both at once as
+    `192.0.2.0/24+key:transfer.example`; `+tls` behind an entry wants TLS as well. What is set for a zone is added.
+    """
+
+    notify: tuple[NotifyTarget, ...] = ()
+    """Whom to tell when a zone changes (RFC 1996): an address, with a port (53) and a TSIG key as in
+    `192.0.2.1:53#transfer.example`. What is set for a zone is added.
+    """
+
+    notify_attempts: Annotated[int, Range(1, 30)] = 7
+    """How often a NOTIFY is sent until it is acknowledged; the first pause is `notify_seconds`, each further one twice
+    as long, up to five minutes.
+    """
+
+    notify_seconds: Annotated[float, Range(0.1, 300)] = 2.0
+    """Seconds to wait for an acknowledgement the first time."""
+
+    notify_at_once: Annotated[int, Range(1, 10_000)] = 64
+    """NOTIFY messages on their way to one secondary at the same time."""
+
+    catalog: str = ""
+    """Name of the catalog zone (RFC 9432) that lists the store's zones for secondaries, as `catalog.example`. mx10
+    makes it and keeps it in the store. Empty: none.
+    """
+
+    transfers_at_once: Annotated[int, Range(1, 10_000)] = 50
+    """Zone transfers to clients at the same time; more wait for up to ten seconds, then they are refused with SERVFAIL.
+    """
+
+    transfers_per_client: Annotated[int, Range(1, 10_000)] = 20
+    """The same for one address; more wait in the same way."""
+
+    transfer_stall_seconds: Annotated[float, Range(1, 3600)] = 60.0
+    """A transfer whose client takes nothing for so many seconds is ended."""
+
+    tls_listen: tuple[AddressAndPort, ...] = ()
+    """Addresses to answer at over TLS (RFC 7858, RFC 9103), as `192.0.2.1:853`. Needs `tls_certificate` and `tls_key`.
+    """
+
+    tls_certificate: Path | None = None
+    """File (PEM) of the certificate and those that vouch for it; read again on SIGHUP, with the rights of `user`."""
+
+    tls_key: Path | None = None
+    """File (PEM) of the certificate's private key."""
 
 
 @dataclass(frozen=True, slots=True)

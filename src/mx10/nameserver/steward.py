@@ -194,18 +194,22 @@ def run_steward(steward: Callable[[], Steward], path: Path, control: socket.sock
 
 
 def desk_path(run_dir: Path | None, store: Path | None, environ: Mapping[str, str], euid: int) -> Path:
-    """Where the desk's socket is.
+    """Where the desk's socket is, for the server and for commands.
 
     Args:
-        run_dir: as it is set; None: $RUNTIME_DIRECTORY as systemd sets it, else /run/mx10 for root, else beside the
-            store.
+        run_dir: as it is set (``nameserver.run_dir``).
         store: the file of the store, if it is one.
+        environ: systemd names the folder for a service's sockets in RUNTIME_DIRECTORY.
+        euid: the user's number; 0 is root.
     """
-    folder = run_dir
-    if folder is None and (given := environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]):
+    if run_dir is not None:
+        folder = run_dir
+    elif given := environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]:
         folder = Path(given)
-    if folder is None and euid != 0 and store is not None:
+    elif euid == 0:
+        folder = Path("/run/mx10")
+    elif store is not None:
         folder = store.parent
-    if folder is None:
-        folder = Path("/run/mx10") if euid == 0 else Path(f"/tmp/mx10-{euid}")
+    else:
+        folder = Path(environ.get("XDG_RUNTIME_DIR") or f"{environ.get('HOME', '')}/.local/state") / "mx10"
     return folder / "mx10.sock"
