@@ -26,6 +26,8 @@ FORMS: Final = {
     settings.Address: "an IP address",
     settings.Network: "a network, as 192.0.2.0/24",
     settings.StoreUrl: "a URL",
+    settings.AccessEntry: "a network, as 192.0.2.0/24, or a key, as key:transfer.example, or both joined by +",
+    settings.NotifyTarget: "an IP address, a port if wanted, and #KEY if wanted",
 }
 
 

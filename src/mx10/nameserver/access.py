@@ -1,5 +1,5 @@
 """Access lists: who may transfer, notify or update. An entry is a network, a TSIG key, or both at once:
-``192.0.2.0/24``, ``key:transfer.example``, ``192.0.2.0/24+key:transfer.example``.
+``192.0.2.0/24``, ``key:transfer.example``, ``192.0.2.0/24+key:transfer.example``; with ``+tls`` behind it only over TLS.
 """
 
 from collections.abc import Iterable
@@ -10,6 +10,7 @@ from typing import Final
 from mx10.dns.wirename import NameSyntaxError, fold, from_text
 
 _KEY: Final = "key:"
+_TLS: Final = "+tls"
 _FORM: Final = "write a network, as 192.0.2.0/24, a key, as key:transfer.example, or both, joined by +"
 
 
@@ -19,19 +20,22 @@ class AccessError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Admits who comes from the network and has signed with the key; what is None is not asked for."""
+    """Admits who comes from the network, has signed with the key, and speaks over TLS; what is None or False is not
+    asked for."""
 
     network: IPv4Network | IPv6Network | None
     key: bytes | None
+    tls: bool = False
 
-    def admits(self, client: str, key: bytes | None) -> bool:
+    def admits(self, client: str, key: bytes | None, *, tls: bool = False) -> bool:
         """Whether a client is meant.
 
         Args:
             client: its IP address.
             key: the name (folded) of the TSIG key its message was signed with, verified; None without.
+            tls: whether it came over TLS.
         """
-        if self.key is not None and key != self.key:
+        if (self.key is not None and key != self.key) or (self.tls and not tls):
             return False
         if self.network is None:
             return True
@@ -48,7 +52,7 @@ def entry_from_text(text: str) -> Entry:
     """
     network: IPv4Network | IPv6Network | None = None
     key: bytes | None = None
-    where, key_sign, name = text.partition(_KEY)
+    where, key_sign, name = text.removesuffix(_TLS).partition(_KEY)
     if key_sign:
         try:
             key = fold(from_text(name))
@@ -64,9 +68,9 @@ def entry_from_text(text: str) -> Entry:
             network = ip_network(where)
         except ValueError as error:
             raise AccessError(f"{text[:100]!r} is no entry: {error}; {_FORM}") from None
-    return Entry(network, key)
+    return Entry(network, key, text.endswith(_TLS))
 
 
-def admits(entries: Iterable[Entry], client: str, key: bytes | None) -> bool:
+def admits(entries: Iterable[Entry], client: str, key: bytes | None, *, tls: bool = False) -> bool:
     """Whether an access list admits a client; an empty one admits nobody."""
-    return any(entry.admits(client, key) for entry in entries)
+    return any(entry.admits(client, key, tls=tls) for entry in entries)
