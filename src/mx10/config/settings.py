@@ -170,16 +170,6 @@ class NameserverSettings:
     6.2.3).
     """
 
-    tsig_keys: Path | None = None
-    """File of TSIG keys (RFC 8945) in BIND's form, `key "name" { algorithm hmac-sha256; secret "…"; };`, as
-    `tsig-keygen` prints them. It is read again when it changes. Keep it readable for `user` only.
-    """
-
-    run_dir: Path | None = None
-    """Folder of the socket at which commands and workers meet the steward. Unset: $RUNTIME_DIRECTORY (as systemd sets
-    it), else `/run/mx10` for root, else the folder of the store.
-    """
-
     nsid: str = ""
     """What to answer to those who ask for this server's identifier: NSID (RFC 5001), id.server and hostname.bind.
     Empty: nothing.
