@@ -77,7 +77,11 @@ Keys = Callable[[], Mapping[bytes, TsigKey]]
 
 
 class DeskError(Exception):
-    """The desk cannot be asked: why, and what to do."""
+    """An order that was not done: why, and what to do."""
+
+
+class AbsentError(DeskError):
+    """Nobody is at the desk."""
 
 
 class Desk:
@@ -269,7 +273,8 @@ def order(path: Path, name: str, *, seconds: float = ORDER_SECONDS, **values: An
         seconds: to wait for what comes of it.
 
     Raises:
-        DeskError: no server runs, or it says why it cannot.
+        AbsentError: no server runs.
+        DeskError: it says why it cannot.
     """
     body = json.dumps({"order": name, **values}).encode()
     try:
@@ -281,13 +286,13 @@ def order(path: Path, name: str, *, seconds: float = ORDER_SECONDS, **values: An
                 length, _ = _FRAME.unpack(stream.read(_FRAME.size))
                 found: Mapping[str, Any] = json.loads(stream.read(length))
     except FileNotFoundError:
-        raise DeskError(f"no server of this store runs (there is no {path}); start `mx10 serve`") from None
+        raise AbsentError(f"no server of this store runs (there is no {path}); start `mx10 serve`") from None
     except PermissionError:
-        raise DeskError(f"{path} may not be used; run this as the server's user, or as root") from None
+        raise AbsentError(f"{path} may not be used; run this as the server's user, or as root") from None
     except TimeoutError:
-        raise DeskError(f"the server said nothing within {seconds:g} s; see its log") from None
+        raise AbsentError(f"the server said nothing within {seconds:g} s; see its log") from None
     except (OSError, ValueError, struct_error) as error:
-        raise DeskError(f"no server answers at {path} ({error}); start `mx10 serve`") from None
+        raise AbsentError(f"no server answers at {path} ({error}); start `mx10 serve`") from None
     if "error" in found:
         raise DeskError(str(found["error"]))
     return found
