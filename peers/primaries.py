@@ -12,7 +12,7 @@ from peers.bind_encrypted import BindEncrypted
 from peers.knot import Knot
 from peers.nsd import Nsd
 from peers.powerdns import PowerDns
-from peers.server import Server
+from peers.server import Server, find_program
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +135,17 @@ class PowerDnsPrimary(PowerDns):
         super().configure()
         settings = {"primary": "yes", "allow-axfr-ips": "127.0.0.0/8", "disable-axfr": "no"}
         if self.feeding.notify:
-            settings |= {"also-notify": "{}:{}".format(*self.feeding.notify), "only-notify": ""}
+            # Both of us are at one address.
+            settings |= {"also-notify": "{}:{}".format(*self.feeding.notify), "prevent-self-notification": "no"}
         with (self.work / "pdns.conf").open("a") as file:
             file.writelines(f"{key}={value}\n" for key, value in settings.items())
+
+    def reload(self, zone: str) -> None:
+        super().reload(zone)
+        if self.feeding.notify:
+            # By itself it looks for changes once a minute.
+            control = find_program("pdns_control", "pdns-server")
+            self.order(control, f"--socket-dir={self.work}", f"--config-dir={self.work}", "notify", zone)
 
 
 PRIMARIES: tuple[type[Server], ...] = (BindPrimary, KnotPrimary, NsdPrimary, PowerDnsPrimary)

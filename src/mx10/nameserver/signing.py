@@ -9,6 +9,7 @@ nothing is due.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Final, Protocol, TypeVar
 
 from mx10.logs import get_logger
@@ -127,10 +128,10 @@ class Signing:
                 await asyncio.sleep(REST_SECONDS)
             if not busy:
                 self._woken.clear()
-                try:
-                    await asyncio.wait_for(self._woken.wait(), REST_SECONDS)
-                except TimeoutError:
-                    continue
+                # Not wait_for: in Python 3.11 it may swallow being cancelled when it is woken at that moment.
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(REST_SECONDS):
+                        await self._woken.wait()
 
     # ------------------------------------------------------------ clock
 
