@@ -1,9 +1,13 @@
 """Many rows at once, by the fastest way each database has: statements of the driver itself, or COPY."""
 
 from collections.abc import Sequence
+from itertools import chain
+from typing import Final
 
 import psycopg
 from sqlalchemy import Connection, Table, text
+
+_ROWS: Final = 40
 
 
 def insert_rows(
@@ -18,8 +22,15 @@ def insert_rows(
         return
     names = ", ".join(columns)
     if connection.dialect.name == "sqlite":
-        places = ", ".join("?" * len(columns))
-        connection.exec_driver_sql(f"INSERT INTO {table.name} ({names}) VALUES ({places})", list(rows))
+        insert = f"INSERT INTO {table.name} ({names}) VALUES "
+        places = f"({', '.join('?' * len(columns))})"
+        # Several rows a statement: Python's part of the work is by the statement.
+        whole = len(rows) // _ROWS * _ROWS
+        if whole:
+            together = [tuple(chain.from_iterable(rows[at : at + _ROWS])) for at in range(0, whole, _ROWS)]
+            connection.exec_driver_sql(insert + ", ".join([places] * _ROWS), together)
+        if whole < len(rows):
+            connection.exec_driver_sql(insert + places, list(rows[whole:]))
         return
     driver = connection.connection.driver_connection
     assert isinstance(driver, psycopg.Connection)

@@ -40,7 +40,7 @@ def test_many_are_as_one_by_one(ledger: Ledger) -> None:
         assert made.changes == ()
     found = ledger.feed_since(0)
     assert found
-    assert found[1] == [*(zone.apex for zone in _zones(20)), one.apex]
+    assert sorted(found[1]) == sorted([*(zone.apex for zone in _zones(20)), one.apex])
 
 
 def test_those_that_are_refused_are_left_out(ledger: Ledger) -> None:

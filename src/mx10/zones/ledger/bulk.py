@@ -19,9 +19,9 @@ from mx10.zones.ledger.serials import first_serial, serial_of, with_serial
 from mx10.zones.ledger.values import Author
 from mx10.zones.zone import RRset, Zone
 
-_ZONES: Final = 5000
-_RRSETS: Final = 50_000
-"""Zones, and about how many record sets, of one transaction; a single larger zone has one to itself."""
+_ZONES: Final = 20_000
+_RRSETS: Final = 150_000
+"""Zones, and names in them, of one transaction; a single larger zone has one to itself."""
 
 _PRESENT: Final = select(zones.c.apex).where(zones.c.apex.in_(bindparam("apexes", expanding=True)))
 _LAST: Final = select(change_sets.c.apex, change_sets.c.serial_before, change_sets.c.serial_after).where(
@@ -52,7 +52,9 @@ def create_many(
     for batch in _batches(found):
         with store.begin() as connection:
             accepted = list(_acceptable(connection, batch, settings, force=force, refused=refused))
-            # Names that were given to this very call need no look into the history.
+            # By name: the indexes of names are written page after page then, and not here and there.
+            accepted.sort(key=lambda zone: zone.apex)
+            # A store without history has no earlier zones either, but for those of this very call.
             formers = {} if untouched else _former_serials(connection, [zone.apex for zone in accepted])
             _insert(connection, accepted, formers, author, options, clock())
         count += len(accepted)
