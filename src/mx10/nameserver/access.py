@@ -1,5 +1,6 @@
 """Access lists: who may transfer, notify or update. An entry is a network, a TSIG key, or both at once:
-``192.0.2.0/24``, ``key:transfer.example``, ``192.0.2.0/24+key:transfer.example``; with ``+tls`` behind it only over TLS.
+``192.0.2.0/24``, ``key:transfer.example``, ``192.0.2.0/24+key:transfer.example``; with ``+tls`` behind it only over
+TLS.
 """
 
 from collections.abc import Iterable

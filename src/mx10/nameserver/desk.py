@@ -13,7 +13,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +70,7 @@ class Operation:
         return None if self.key is None else self.key.name
 
 
-Handler = Callable[[Operation], AsyncIterator[bytes]]
+Handler = Callable[[Operation], AsyncGenerator[bytes, None]]
 """Gives the response messages, unsigned; none at all is silence."""
 OrderHandler = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 Keys = Callable[[], Mapping[bytes, TsigKey]]
@@ -97,6 +97,7 @@ class Desk:
         self._clock = clock
         self._opcodes: dict[int, Handler] = {}
         self._types: dict[int, Handler] = {}
+        self._others: Handler | None = None
         self._orders: dict[str, OrderHandler] = {}
         self.on_counters: Callable[[bytes], None] = lambda body: None
         """Told what workers counted."""
@@ -110,6 +111,10 @@ class Desk:
     def for_type(self, qtype: int, handler: Handler) -> None:
         """Who answers questions of a type."""
         self._types[qtype] = handler
+
+    def for_other_questions(self, handler: Handler) -> None:
+        """Who answers questions of all other types: they come here when they are signed."""
+        self._others = handler
 
     def for_order(self, name: str, handler: OrderHandler) -> None:
         """Who does what commands order: JSON with ``"order": name``. What he raises as ``DeskError`` is told."""
@@ -197,13 +202,14 @@ class Desk:
             yield sign(_code(plain, rcode))
             return
         key = signed.key if signed is not None else None
-        async for response in handler(Operation(plain, parsed, client, port, transport, key)):
-            yield sign(response)
+        async with aclosing(handler(Operation(plain, parsed, client, port, transport, key))) as responses:
+            async for response in responses:
+                yield sign(response)
 
     def _handler(self, parsed: Message) -> Handler | None:
         if parsed.opcode != rr.Opcode.QUERY:
             return self._opcodes.get(parsed.opcode)
-        return self._types.get(parsed.question.type) if parsed.question is not None else None
+        return self._types.get(parsed.question.type, self._others) if parsed.question is not None else None
 
     async def _order(self, body: bytes) -> Mapping[str, Any]:
         try:

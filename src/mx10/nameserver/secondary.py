@@ -1,7 +1,7 @@
 """What the steward does for zones that others feed, and for clients that change ours: puts following, NOTIFY and
 updates at its desk."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
 
 from mx10.dns.rrtypes import Opcode
@@ -32,12 +32,12 @@ def plug_in(steward: Steward, elsewhere: Callable[[bytes], bool] = lambda apex: 
     receiver = NotifyReceiver(follower, zones, steward.in_store)
     updater = Updater(steward.ledger, steward.in_store, config.update, elsewhere=elsewhere)
 
-    async def notify(operation: Operation) -> AsyncIterator[bytes]:
+    async def notify(operation: Operation) -> AsyncGenerator[bytes, None]:
         response = await receiver.answer(operation.parsed, operation.client, operation.key_name)
         if response is not None:
             yield response
 
-    async def update(operation: Operation) -> AsyncIterator[bytes]:
+    async def update(operation: Operation) -> AsyncGenerator[bytes, None]:
         yield await updater.answer(operation.parsed, operation.client, operation.key_name)
 
     async def refresh(order: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -12,13 +12,13 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
 from mx10.config import Config
 from mx10.dns.tsig import KeyFileError, TsigKey, keys_from_text
 from mx10.logs import get_logger
+from mx10.nameserver.control import FrameReader
 from mx10.nameserver.desk import Desk
 from mx10.store.errors import StoreError
 from mx10.zones.ledger import Ledger
@@ -28,6 +28,7 @@ FEED_SECONDS: Final = 0.04
 _STORE_RETRY_SECONDS: Final = 2.0
 _KEYS_SECONDS: Final = 1.0
 """How long the file of TSIG keys is believed to be as it was."""
+_CONTROL_READ: Final = 1 << 18
 _T = TypeVar("_T")
 
 log = get_logger("steward")
@@ -81,21 +82,44 @@ class Steward:
         config: of the server.
         ledger: the zones of the store; closed at the end.
         desk: where operations come in.
+        files: apex to packed zone, of the zones from files; they change as the supervisor says.
     """
 
-    def __init__(self, config: Config, ledger: Ledger, desk: Desk, keys: KeyFile) -> None:
+    def __init__(
+        self, config: Config, ledger: Ledger, desk: Desk, keys: KeyFile, files: dict[bytes, bytes] | None = None
+    ) -> None:
         self.config = config
         self.ledger = ledger
         self.desk = desk
         self.keys = keys
+        self.files = {} if files is None else files
         self.services: list[Service] = []
         self._changed: list[Changed] = []
+        self._file_changed: list[Callable[[bytes, bytes | None], None]] = []
         self._store_thread = ThreadPoolExecutor(1, "store")
         self._feed_thread = ThreadPoolExecutor(1, "feed")
 
     def on_feed(self, changed: Changed) -> None:
         """Have somebody told of every change in the store, soon after it."""
         self._changed.append(changed)
+
+    def on_file(self, changed: Callable[[bytes, bytes | None], None]) -> None:
+        """Have somebody told of every zone from a file that changed: its apex, and the packed zone (None: it is gone).
+        ``files`` is as it is now already.
+        """
+        self._file_changed.append(changed)
+
+    def file_changed(self, apex: bytes, packed: bytes | None) -> None:
+        """A zone from a file changed, is new, or gone."""
+        if packed is None:
+            self.files.pop(apex, None)
+        else:
+            self.files[apex] = packed
+        for changed in self._file_changed:
+            try:
+                changed(apex, packed)
+            except Exception:
+                log.exception("a change was not taken in")
 
     def in_store(self, function: Callable[..., _T], /, *arguments: object) -> Awaitable[_T]:
         """Run a function in the thread of the store. Functions wait for each other there."""
@@ -169,7 +193,8 @@ def run_steward(steward: Callable[[], Steward], path: Path, control: socket.sock
 
     Args:
         steward: makes it, in this process: threads and connections are not forked.
-        control: the supervisor's end of a socket pair; its end is the order to stop.
+        control: our end of a socket pair: the supervisor says which zones from files changed; its end is the order to
+            stop.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -179,15 +204,25 @@ def run_steward(steward: Callable[[], Steward], path: Path, control: socket.sock
         done = asyncio.Event()
         loop.add_signal_handler(signal.SIGTERM, done.set)
 
+        made = steward()
+        frames = FrameReader()
+
         def on_control() -> None:
-            with suppress(BlockingIOError, InterruptedError):
-                if not control.recv(16):
-                    loop.remove_reader(control)
-                    done.set()
+            try:
+                data = control.recv(_CONTROL_READ)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError:
+                data = b""
+            if not data:
+                loop.remove_reader(control)
+                done.set()
+            for apex, packed in frames.feed(data):
+                made.file_changed(apex, packed)
 
         control.setblocking(False)
         loop.add_reader(control, on_control)
-        await steward().run(path, done.wait())
+        await made.run(path, done.wait())
 
     with asyncio.Runner() as runner:
         runner.run(live())

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from mx10.config import Config
-from mx10.nameserver import pruning, secondary, signing
+from mx10.nameserver import pruning, secondary, signing, transfers
 from mx10.nameserver.desk import Desk
 from mx10.nameserver.steward import KeyFile, Steward, desk_path, run_steward
 from mx10.nameserver.supervisor import StartError, StewardPlan
@@ -38,14 +38,15 @@ def plan(config: Config) -> StewardPlan | None:
         raise StartError(f"the path {path} is too long for a socket; set nameserver.run_dir to a shorter one")
     _prepare(path.parent, config)
 
-    def steward() -> Steward:
+    def steward(files: dict[bytes, bytes]) -> Steward:
         keys = KeyFile(config.nameserver.tsig_keys)
-        made = Steward(config, ledger_of(open_store(url), config), Desk(keys), keys)
-        for each in (secondary.plug_in, signing.plug_in, pruning.plug_in):
+        made = Steward(config, ledger_of(open_store(url), config), Desk(keys), keys, files)
+        secondary.plug_in(made, files.__contains__)
+        for each in (signing.plug_in, pruning.plug_in, transfers.plug_in):
             each(made)
         return made
 
-    return StewardPlan(str(path), lambda control: run_steward(steward, path, control))
+    return StewardPlan(str(path), lambda control, files: run_steward(lambda: steward(files), path, control))
 
 
 def find_desk(config: Config) -> Path:

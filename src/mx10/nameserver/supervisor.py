@@ -48,6 +48,8 @@ _REPORTED: Final = 1000
 _OTHER_FILES: Final = 100
 """Open files beside sockets: the log, inotify, zone files being read, and what Python takes."""
 _UNPRIVILEGED: Final = "nobody"
+_STEWARD: Final = -1
+"""The number of the steward, among those of the workers."""
 
 log = get_logger("nameserver")
 
@@ -74,19 +76,12 @@ class StewardPlan:
 
     Attributes:
         desk: the path of its socket.
-        live: its whole life, in its own process; the argument is our end of a socket pair, which tells it to stop by
-            its end.
+        live: its whole life, in its own process; the arguments are its end of a socket pair, which tells it of zones
+            that changed and, by its end, to stop; and the zones of the folder as they are.
     """
 
     desk: str
-    live: Callable[[socket.socket], None]
-
-
-@dataclass(slots=True)
-class _Steward:
-    pid: int
-    control: socket.socket
-    started: float
+    live: Callable[[socket.socket, dict[bytes, bytes]], None]
 
 
 class Supervisor:
@@ -118,7 +113,7 @@ class Supervisor:
         self._sockets: list[list[Sockets]] = []
         self._stopping = False
         self._plan = steward
-        self._steward: _Steward | None = None
+        self._steward: _Worker | None = None
         self._steward_due = 0.0
         self._watch: FolderWatch | None = None
         self._signals: set[int] = set()
@@ -239,7 +234,7 @@ class Supervisor:
         for apex, packed in changes.changed.items():
             log.info("zone removed" if packed is None else "zone loaded", zone=to_text(apex))
             message = frame(apex, packed)
-            for worker in list(self._workers.values()):
+            for worker in [*self._workers.values(), *([self._steward] if self._steward is not None else [])]:
                 self._tell(worker, message)
 
     def _start_worker(self, index: int) -> None:
@@ -263,6 +258,7 @@ class Supervisor:
 
     def _start_steward(self, plan: StewardPlan) -> None:
         ours, theirs = socket.socketpair()
+        ours.setblocking(False)
         try:
             pid = os.fork()
         except OSError as error:
@@ -274,7 +270,8 @@ class Supervisor:
         if pid == 0:
             self._become_steward(plan, ours, theirs)
         theirs.close()
-        self._steward = _Steward(pid, ours, time.monotonic())
+        self._steward = _Worker(_STEWARD, pid, ours, time.monotonic())
+        self._selector.register(ours, selectors.EVENT_READ, self._steward)
 
     def _become_steward(self, plan: StewardPlan, ours: socket.socket, theirs: socket.socket) -> None:
         """The child's side of the fork: leave all that is the supervisor's, do what there is to do, never return."""
@@ -284,7 +281,7 @@ class Supervisor:
             for sockets in self._sockets:
                 for each in sockets:
                     each.close()
-            plan.live(theirs)
+            plan.live(theirs, self._folder.zones)
             status = 0
         except BaseException:
             log.exception("steward failed")
@@ -321,12 +318,18 @@ class Supervisor:
             os._exit(status)
 
     def _on_control(self, worker: _Worker, events: int) -> None:
-        if worker.pid not in self._workers:
+        if worker.pid not in self._workers and worker is not self._steward:
             return
         if events & selectors.EVENT_READ:
             with suppress(OSError):
-                if worker.control.recv(16).startswith(READY):
+                said = worker.control.recv(16)
+                if said.startswith(READY) and worker is not self._steward:
                     self._on_ready(worker)
+                elif not said:
+                    # It is about to end: SIGCHLD says so too, and until then its socket would keep us busy.
+                    self._selector.unregister(worker.control)
+                    worker.given_up = True
+                    return
         if events & selectors.EVENT_WRITE:
             self._flush(worker)
 
@@ -342,7 +345,8 @@ class Supervisor:
             return
         # The one on its way does not count: a single zone may be larger than the limit.
         if worker.backlog - (len(worker.waiting[0]) if worker.waiting else 0) > _BACKLOG:
-            log.error("worker hangs; it is replaced", worker=worker.index, pid=worker.pid)
+            who = "steward" if worker is self._steward else "worker"
+            log.error(f"{who} hangs; it is replaced", worker=worker.index, pid=worker.pid)
             worker.given_up = True
             worker.waiting.clear()
             os.kill(worker.pid, signal.SIGKILL)
@@ -377,8 +381,7 @@ class Supervisor:
             if not ended:
                 continue
             worker = self._workers.pop(pid)
-            self._selector.unregister(worker.control)
-            worker.control.close()
+            self._forget(worker)
             now = time.monotonic()
             young = now - worker.started < _RESPAWN_SECONDS
             log.error("worker died; another takes its place", worker=worker.index, pid=pid, cause=_cause(status))
@@ -391,8 +394,13 @@ class Supervisor:
                 young = now - self._steward.started < _RESPAWN_SECONDS
                 self._steward_due = now + _RESPAWN_SECONDS if young else now
                 log.error("steward died; another takes its place", pid=ended, cause=_cause(status))
-                self._steward.control.close()
+                self._forget(self._steward)
                 self._steward = None
+
+    def _forget(self, child: _Worker) -> None:
+        with suppress(KeyError):
+            self._selector.unregister(child.control)
+        child.control.close()
 
     def _stop(self) -> None:
         """End the workers and the steward, then close what is ours."""
