@@ -13,7 +13,7 @@ from mx10.dns import rrtypes as rr
 from mx10.dns.message import Edns, Message, Question, Record
 from mx10.dns.rrtypes import Opcode, Rcode
 from mx10.dns.wirename import from_text
-from mx10.nameserver.rate import Rate
+from mx10.nameserver.rate import Rate, Seldom
 from mx10.nameserver.update import Updater
 from mx10.store.connect import open_store
 from mx10.zones.ledger import Author, Edit, Ledger, ZoneOptions
@@ -182,3 +182,14 @@ def test_the_rate_of_a_client() -> None:
     for number in range(20_000):
         rate.admits(f"10.0.{number >> 8}.{number & 255}", 2.0)
     assert len(rate._clients) == 10_000
+
+
+def test_a_flood_does_not_fill_the_log() -> None:
+    lines: list[object] = []
+    now = 1.0
+    seldom = Seldom(2, lambda: now)
+    for _ in range(5):
+        seldom.tell(lambda event, **values: lines.append(values), "refused", client="x")
+    now = 2.0
+    seldom.tell(lambda event, **values: lines.append(values), "refused", client="x")
+    assert lines == [{"client": "x"}, {"client": "x"}, {"client": "x", "left_out_before": 3}]

@@ -15,12 +15,14 @@ from mx10.logs import get_logger
 from mx10.nameserver.access import AccessError, admits, entry_from_text
 from mx10.nameserver.following import Follower, InStore
 from mx10.nameserver.primaries import PrimaryError, primary_from_text
-from mx10.nameserver.rate import Rate
+from mx10.nameserver.rate import Rate, Seldom
 from mx10.zones.ledger.followed import Followed, FollowedZones
 from mx10.zones.ledger.serials import is_newer
 
 RATE: Final = 500
 """NOTIFY messages a second from one client; what exceeds it is not answered, and the client sends it again."""
+_LINES: Final = 20
+"""Refused messages that are told in the log in one second."""
 
 log = get_logger("following")
 
@@ -46,6 +48,7 @@ class NotifyReceiver:
         self._in_store = in_store
         self._clock = clock
         self._rate = Rate(RATE)
+        self._seldom = Seldom(_LINES, clock)
 
     async def answer(self, message: Message, client: str, key: bytes | None) -> bytes | None:
         """The response to a NOTIFY; None where it deserves none.
@@ -73,7 +76,8 @@ class NotifyReceiver:
         if zone is None:
             return Rcode.NOTAUTH
         if not _may_notify(zone, client, key):
-            log.warning("NOTIFY refused: neither a primary nor allowed", zone=to_text(apex), client=client)
+            what = "NOTIFY refused: neither a primary nor allowed"
+            self._seldom.tell(log.warning, what, zone=to_text(apex), client=client)
             return Rcode.REFUSED
         theirs = _serial(message, apex)
         if theirs is None or zone.soa is None or not zone.served or is_newer(theirs, serial_of(zone.soa)):

@@ -1,5 +1,7 @@
-"""How often a client may do what costs more than a question."""
+"""How often a client may do what costs more than a question, and how often that is worth a line in the log."""
 
+import time
+from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Final
 
@@ -35,3 +37,37 @@ class Rate:
         if len(self._clients) > _CLIENTS:
             del self._clients[next(iter(self._clients))]
         return admitted
+
+
+class Seldom:
+    """Keeps a log readable while somebody floods us: so many lines a second, and then how many were left out.
+
+    Args:
+        most: lines a second.
+        clock: seconds on a clock that does not go back.
+    """
+
+    def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most = most
+        self._clock = clock
+        self._second = 0
+        self._told = 0
+        self._left_out = 0
+
+    def tell(self, write: Callable[..., object], event: str, **values: object) -> None:
+        """Write a line, or count it.
+
+        Args:
+            write: a method of a logger.
+        """
+        second = int(self._clock())
+        if second != self._second:
+            self._second, self._told = second, 0
+            if self._left_out:
+                values["left_out_before"] = self._left_out
+                self._left_out = 0
+        self._told += 1
+        if self._told > self._most:
+            self._left_out += 1
+        else:
+            write(event, **values)

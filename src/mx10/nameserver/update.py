@@ -15,7 +15,7 @@ from mx10.dns.message import QR, Edns, Message, encode
 from mx10.dns.rrtypes import Opcode, Rcode, rcode_to_text
 from mx10.dns.wirename import to_text
 from mx10.logs import get_logger
-from mx10.nameserver.rate import Rate
+from mx10.nameserver.rate import Rate, Seldom
 from mx10.nameserver.update_policy import PolicyError, UpdateRule, is_known, refusal, rule_from_text
 from mx10.nameserver.updating import UpdateError, check_prerequisites, check_updates, updated, zone_of
 from mx10.store.errors import StoreError
@@ -36,6 +36,8 @@ from mx10.zones.zone import RRset
 
 _TRIES: Final = 5
 """How often an update is done anew because somebody else changed the zone meanwhile."""
+_LINES: Final = 20
+"""Updates that were not done, told in the log in one second."""
 _EDE: Final = 15
 _EDE_OTHER: Final = 0
 _EDE_PROHIBITED: Final = 18
@@ -79,6 +81,7 @@ class Updater:
         self._clock = clock
         self._rate = Rate(settings.rate)
         self._waiting = 0
+        self._seldom = Seldom(_LINES, clock)
         self.counts: dict[str, int] = {}
         """Updates by response code, for the metrics."""
 
@@ -115,7 +118,7 @@ class Updater:
             zone = to_text(message.question.name) if message.question is not None else "?"
             # A prerequisite that is not met is how updates talk; it troubles nobody.
             tell = log.warning if rcode in (Rcode.REFUSED, Rcode.SERVFAIL, Rcode.NOTAUTH) else log.info
-            tell("update not done", zone=zone, client=who, rcode=rcode_to_text(rcode), cause=said)
+            self._seldom.tell(tell, "update not done", zone=zone, client=who, rcode=rcode_to_text(rcode), cause=said)
         if rcode == Rcode.REFUSED:
             info_code = _EDE_PROHIBITED
         elif rcode == Rcode.NOTAUTH:
