@@ -78,6 +78,7 @@ class World:
 
     def __init__(self, ledger: Ledger, settings: FollowingSettings, seal: Callable[[bytes | None], Seal]) -> None:
         self.ledger = ledger
+        self.apex = APEX
         # One thread, as the steward has it.
         self.thread = ThreadPoolExecutor(1)
         self.follower = Follower(
@@ -88,11 +89,12 @@ class World:
         return asyncio.get_running_loop().run_in_executor(self.thread, lambda: function(*arguments))
 
     def follow(self, *primaries: str, apex: bytes = APEX) -> None:
+        self.apex = apex
         self.ledger.follow(apex, ME, ZoneOptions(primaries=primaries))
 
     async def refresh(self) -> str:
         """Ask for the zone; what came of it."""
-        return (await self.follower.refresh(APEX)).said
+        return (await self.follower.refresh(self.apex)).said
 
     def names(self) -> set[bytes]:
         return {owner for owner, _, _ in self.ledger.iterate(APEX) if owner != APEX}

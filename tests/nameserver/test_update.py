@@ -16,8 +16,12 @@ from mx10.dns.wirename import from_text
 from mx10.nameserver.rate import Rate, Seldom
 from mx10.nameserver.update import Updater
 from mx10.store.connect import open_store
+from mx10.zones.dnssec.policy import Denial
+from mx10.zones.dnssec.verify import faults
 from mx10.zones.ledger import Author, Edit, Ledger, ZoneOptions
 from mx10.zones.zone import Node, Zone
+from tests.zones.dnssec.shapes import arrangement
+from tests.zones.dnssec.signed_store import SignedStore
 
 T = TypeVar("T")
 APEX = from_text("example.com.")
@@ -158,6 +162,33 @@ async def test_what_others_change_meanwhile_is_not_lost(tmp_path: Path) -> None:
     ledger.create(ZONE, Author("test"), options=ZoneOptions(update_policy=POLICY))
     assert await told(updater_of(ledger), update(add(WWW, rr.A, A2))) == Rcode.NOERROR
     assert set(ledger.node(APEX, WWW)[rr.A][1]) == {A1, A2, b"a\0\0\1", b"b\0\0\1"}
+
+
+@pytest.mark.parametrize("denial", ["nsec", "nsec3", "nsec3-opt-out"])
+async def test_a_signed_zone_is_signed_anew(denial: Denial, tmp_path: Path) -> None:
+    signed = SignedStore(open_store(f"sqlite:///{tmp_path}/mx10.db", create=True))
+    ledger = signed.ledger
+    ledger.create(ZONE, Author("test"), options=ZoneOptions(update_policy=POLICY, serial_style="counter"))
+    signed.sign(APEX, arrangement(13, "csk", denial))
+    updater = updater_of(ledger)
+    deep = from_text("a.b.deep", APEX)
+    for message in (
+        update(add(deep, rr.A, A1), add(WWW, rr.TXT, b"\1x")),
+        update(add(from_text("sub", APEX), rr.NS, from_text("ns.elsewhere.example.")), add(WWW, rr.A, A2, 5)),
+        update(Record(deep, rr.ANY, rr.CLASS_ANY, 0, b"")),
+        update(Record(WWW, rr.ANY, rr.CLASS_ANY, 0, b""), add(WWW, rr.CNAME, APEX)),
+        update(Record(APEX, rr.ANY, rr.CLASS_ANY, 0, b"")),
+    ):
+        serial = ledger.info(APEX).serial
+        assert await told(updater, message) == Rcode.NOERROR
+        assert list(faults(ledger.zone(APEX), signed.now)) == []
+        assert ledger.info(APEX).serial == serial + (message.authority[0].name != APEX)
+    # What signing makes is not the client's.
+    for rrtype in (rr.RRSIG, rr.NSEC, rr.DNSKEY, rr.NSEC3PARAM):
+        before = ledger.info(APEX).serial
+        assert await told(updater, update(Record(APEX, rrtype, rr.CLASS_ANY, 0, b""))) == Rcode.REFUSED
+        assert ledger.info(APEX).serial == before
+    assert await told(updater, update(add(WWW, rr.A, A1), needs=[Record(APEX, rr.DNSKEY, rr.CLASS_ANY, 0, b"")])) == 0
 
 
 async def test_a_flood_is_refused(ledger: Ledger) -> None:

@@ -2,7 +2,9 @@
 
 import asyncio
 import base64
+import shutil
 import ssl
+import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +19,7 @@ from mx10.nameserver.transfer_in import NoSeal, Seal, TsigSeal, seal_with
 from mx10.store.connect import open_store
 from mx10.zones.folder import ZoneFolder
 from mx10.zones.ledger import Ledger
+from mx10.zones.text import to_text
 from mx10.zones.zone import Node, Zone
 from peers import Bind, MissingPeerError, Server
 from peers.primaries import (
@@ -30,6 +33,8 @@ from peers.primaries import (
     PowerDnsPrimary,
     primary,
 )
+from peers.server import find_program
+from peers.signing import Denial, sign
 from tests.conftest import cannot_run
 from tests.nameserver.test_following import World, working
 
@@ -120,6 +125,39 @@ async def test_a_zone_and_its_changes(kind: type[Server], zones: Path, ledger: L
             write(zones, 3)
             server.reload("one.example")
             await moved(world, 3)
+            assert ours(ledger) == read(zones)
+
+
+# PowerDNS hands signatures on only where its database says that the zone came with them.
+@pytest.mark.parametrize("denial", ["nsec", "nsec3"])
+@pytest.mark.parametrize("kind", [BindPrimary, KnotPrimary, NsdPrimary], ids=lambda kind: kind.name)
+async def test_a_zone_that_is_signed_there(
+    kind: type[Server], denial: Denial, zones: Path, ledger: Ledger, tmp_path: Path
+) -> None:
+    """Signatures are data like all else, and what dnssec-verify says of our zone is what it says of theirs."""
+    path = zones / "one.example.zone"
+    try:
+        sign(path, "one.example.", denial=denial)
+    except MissingPeerError as error:
+        cannot_run(str(error))
+    with started(primary(kind, zones, Feeding())) as server:
+        async with working(ledger, QUICK) as world:
+            world.follow(f"{server.address}:{server.port}", apex=APEX)
+            said = await world.refresh()
+            assert ours(ledger) == read(zones), said
+            file = tmp_path / "ours"
+            file.write_text(to_text(ledger.zone(APEX)))
+            verify = [find_program("dnssec-verify", "bind9-utils"), "-q", "-z", "-o", "one.example.", str(file)]
+            done = await asyncio.to_thread(
+                subprocess.run, verify, capture_output=True, text=True, timeout=30, check=False
+            )
+            assert done.returncode == 0, done.stderr
+            # Signed anew by another key: everything changes at once.
+            write(zones, 2, "new A 192.0.2.77")
+            shutil.rmtree(path.with_suffix(".keys"))
+            sign(path, "one.example.", denial=denial)
+            server.reload("one.example")
+            await moved(world, 2)
             assert ours(ledger) == read(zones)
 
 
