@@ -1,10 +1,13 @@
 """Zones made and changed, on both databases."""
 
 import pytest
+from sqlalchemy import update
 
 from mx10.config import ZoneSettings
 from mx10.dns import rrtypes as rr
 from mx10.store.connect import Store
+from mx10.store.errors import DamagedStoreError
+from mx10.store.tables import rrsets, zones
 from mx10.zones.ledger import (
     Author,
     ConflictError,
@@ -325,3 +328,26 @@ def _soa_with(zone: Zone, serial: int) -> tuple[int, tuple[bytes, ...]]:
 def _moved(zone: Zone, apex: bytes) -> Zone:
     """The zone under another name; its records still name hosts of the old one."""
     return Zone(apex, {owner[: -len(zone.apex)] + apex: node for owner, node in zone.nodes.items()})
+
+
+def test_what_mx10_never_wrote_is_told(ledger: Ledger) -> None:
+    ledger.create(zone_of(""), ANN)
+    with ledger.store.begin() as connection:
+        connection.execute(update(zones).values(options='{"notify": 7, "of a newer version": 1}'))
+    with pytest.raises(DamagedStoreError, match="options of a zone are damaged"):
+        ledger.info(ORIGIN)
+    with ledger.store.begin() as connection:
+        connection.execute(update(zones).values(options='{"notify": ["::1"], "of a newer version": 1}'))
+        connection.execute(update(rrsets).values(data=b""))
+    assert ledger.info(ORIGIN).options.notify == ("::1",)
+    for read in (ledger.zone, lambda apex: list(ledger.iterate(apex)), lambda apex: ledger.node(apex, apex)):
+        with pytest.raises(DamagedStoreError, match="put back a backup"):
+            read(ORIGIN)
+
+
+def test_progress_is_told(ledger: Ledger) -> None:
+    told: list[int] = []
+    ledger.create(zone_of("a A 192.0.2.2"), ANN, progress=told.append)
+    assert told == [3]  # the SOA record is written last
+    ledger.replace(ORIGIN, zone_of("a A 192.0.2.3\nb A 192.0.2.2"), ANN, progress=told.append)
+    assert told == [3, 2]

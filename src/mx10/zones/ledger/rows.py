@@ -1,6 +1,7 @@
 """Rows of the database to values and back. Statements only: what may be changed, and when, is decided elsewhere."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row, bindparam, delete, func, insert, literal, select, text, update
@@ -144,8 +145,9 @@ def nodes(connection: Connection, zone: int, keys: Iterable[bytes]) -> dict[byte
 
 def iterate(connection: Connection, zone: int) -> Iterator[tuple[bytes, int, RRset]]:
     """Every record set of a zone by key and type, read as it is asked for."""
-    for owner, rrtype, ttl, data in connection.execute(_ALL, {"zone": zone}, execution_options=_STREAMED):
-        yield owner, rrtype, rrset(ttl, data)
+    with closing(connection.execute(_ALL, {"zone": zone}, execution_options=_STREAMED)) as found:
+        for owner, rrtype, ttl, data in found:
+            yield owner, rrtype, rrset(ttl, data)
 
 
 def below(connection: Connection, zone: int, key: bytes, most: int) -> list[bytes]:
@@ -239,11 +241,11 @@ def change_set(row: Row[Any], found: tuple[Change, ...] | None = None) -> Change
 def read_changes(connection: Connection, apex: bytes, number: int) -> Iterator[Change]:
     """The changes of a change set in canonical order, read as they are asked for."""
     query = select(changes).where(changes.c.change_set == number).order_by(changes.c.owner, changes.c.type)
-    found = connection.execute(query, execution_options=_STREAMED)
-    for _, owner, rrtype, ttl_before, data_before, ttl_after, data_after in found:
-        before = None if ttl_before is None else rrset(ttl_before, data_before)
-        after = None if ttl_after is None else rrset(ttl_after, data_after)
-        yield Change(from_order_key(owner, apex), rrtype, before, after)
+    with closing(connection.execute(query, execution_options=_STREAMED)) as found:
+        for _, owner, rrtype, ttl_before, data_before, ttl_after, data_after in found:
+            before = None if ttl_before is None else rrset(ttl_before, data_before)
+            after = None if ttl_after is None else rrset(ttl_after, data_after)
+            yield Change(from_order_key(owner, apex), rrtype, before, after)
 
 
 def count_changes(connection: Connection, number: int, most: int) -> int:
