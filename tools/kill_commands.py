@@ -18,7 +18,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from mx10.config import ZoneSettings
@@ -27,14 +28,15 @@ from mx10.dns.wirename import from_text
 from mx10.store.connect import open_store
 from mx10.zones.dnssec.verify import faults
 from mx10.zones.folder import load_file
-from mx10.zones.ledger import Author, Ledger, ZoneInfo
+from mx10.zones.ledger import Author, Ledger, NoSuchZoneError, ZoneInfo
 from mx10.zones.zone import Zone
 
 VERBS = ("import", "apply", "create", "set", "sign", "unsign")
 NAMES = 2000
 """Names of the large zone."""
 LARGE = from_text("large.example.")
-SMALL = from_text("small.example.")
+POOL = 50
+"""Names of the zones that are signed."""
 HEAD = "$ORIGIN {}\n$TTL 60\n@ SOA ns.example.net. h 1 2h 30m 2w 1h\n@ NS ns.example.net.\n@ NS ns2.example.net.\n"
 
 
@@ -47,29 +49,25 @@ class Rounds:
         verbs: those to choose from.
     """
 
-    def __init__(self, folder: Path, chance: random.Random, verbs: Collection[str]) -> None:
+    def __init__(self, folder: Path, chance: random.Random, verbs: Sequence[str]) -> None:
         self._verbs = verbs
         self._folder = folder
         self._chance = chance
         self._url = f"sqlite:///{folder}/mx10.db"
         self._seconds: dict[str, float] = {}
         self._value = 0
+        self._signed: list[str] = []
         self.killed: Counter[str] = Counter()
         self.ended: Counter[str] = Counter()
 
     def set_up(self) -> None:
         """Make the zones that commands change, and see how long each command takes."""
-        store = open_store(self._url, create=True)
-        for name, names in (("large.example.", NAMES), ("small.example.", 20)):
-            path = Path(self._file(name, names, 0))
-            zone = load_file(str(path.parent), path.name, ZoneSettings()).zone
-            assert zone
-            Ledger(store, ZoneSettings()).create(zone, Author("kill"))
-        store.close()
+        self._make("large.example.", NAMES)
+        self._make("small.example.", 20)
         for verb in (each for each in VERBS if each in self._verbs):
             self._value += 1
             began = time.monotonic()
-            child = self._start(verb)
+            child = self._start(verb, self._target(verb))
             _, said = child.communicate()
             if child.returncode:
                 raise SystemExit(f"{verb} does not work at all: {said}")
@@ -78,10 +76,10 @@ class Rounds:
     def one(self) -> Iterator[str]:
         """Start a command, kill it, look; what is wrong."""
         self._value += 1
-        signed = self._info(SMALL).signed
-        verb = self._chance.choice([each for each in self._verbs if each != ("sign" if signed else "unsign")])
-        before = self._state()
-        child = self._start(verb)
+        verb = self._chance.choice(self._verbs)
+        target = self._target(verb)
+        before = self._state(target)
+        child = self._start(verb, target)
         try:
             child.wait(self._chance.uniform(0.25, 1.1) * self._seconds[verb])
         except subprocess.TimeoutExpired:
@@ -91,36 +89,60 @@ class Rounds:
         (self.ended if done else self.killed)[verb] += 1
         if not done and child.returncode != -signal.SIGKILL:
             yield f"{verb} ended by itself with {child.returncode}"
-        left = self._state()
-        yield from self._whole_state(left)
-        if left == before and done:
+        left = self._state(target)
+        yield from left.wrong
+        # Taking signatures away is a matter of hours, and begun only once.
+        if left == before and done and verb != "unsign":
             yield f"{verb} had ended, and nothing is changed"
-        again = self._start(verb)
+        again = self._start(verb, target)
         _, said = again.communicate()
         # What the killed one had done already, the second finds done: it says so, or that the zone is there.
         if again.returncode not in ((0, 1) if left != before else (0,)):
             yield f"{verb} again ended with {again.returncode}: {said}"
-        after = self._state()
-        yield from self._whole_state(after)
-        if verb in ("import", "apply") and after["large.example"][1] != {self._value}:
+        after = self._state(target)
+        yield from after.wrong
+        if verb in ("import", "apply") and after.values != {self._value}:
             yield f"{verb} again, and the zone is not what its file says"
+        if verb == "sign" and not after.signed:
+            yield "sign again, and the zone is not signed"
 
-    def _start(self, verb: str) -> "subprocess.Popen[str]":
-        command = [sys.executable, "-m", "mx10", "zone", verb, *self._arguments(verb)]
+    def _target(self, verb: str) -> str:
+        """The zone that a command is about."""
+        if verb == "sign" or (verb == "unsign" and not self._signed):
+            name = f"s{self._value}.example."
+            self._make(name, POOL)
+            self._signed.append(name)
+            if verb == "unsign":
+                self._start("sign", name).communicate()
+            return name
+        if verb == "unsign":
+            return self._chance.choice(self._signed)
+        return {"create": f"z{self._value}.example.", "set": "small.example."}.get(verb, "large.example.")
+
+    def _make(self, name: str, names: int) -> None:
+        path = Path(self._file(name, names, 0))
+        zone = load_file(str(path.parent), path.name, ZoneSettings()).zone
+        assert zone
+        store = open_store(self._url, create=True)
+        Ledger(store, ZoneSettings()).create(zone, Author("kill"))
+        store.close()
+
+    def _start(self, verb: str, target: str) -> "subprocess.Popen[str]":
+        command = [sys.executable, "-m", "mx10", "zone", verb, *self._arguments(verb, target)]
         environ = {**os.environ, "MX10_STORE__URL": self._url}
         pipe = subprocess.PIPE
         return subprocess.Popen(command, env=environ, stdout=pipe, stderr=pipe, stdin=subprocess.DEVNULL, text=True)
 
-    def _arguments(self, verb: str) -> list[str]:
+    def _arguments(self, verb: str, target: str) -> list[str]:
         if verb == "import":
-            return [self._file("large.example.", NAMES, self._value)]
+            return [self._file(target, NAMES, self._value)]
         if verb == "apply":
-            return [self._file("large.example.", NAMES, self._value), "--yes"]
+            return [self._file(target, NAMES, self._value), "--yes"]
         if verb == "create":
-            return [f"z{self._value}.example", "--ns", "ns.example.net.", "--ns", "ns2.example.net."]
+            return [target, "--ns", "ns.example.net.", "--ns", "ns2.example.net."]
         if verb == "set":
-            return ["small.example", "www", "A", _address(self._value)]
-        return ["small.example"]
+            return [target, "www", "A", _address(self._value)]
+        return [target]
 
     def _file(self, name: str, names: int, value: int) -> str:
         path = self._folder / f"{name}zone"
@@ -128,51 +150,50 @@ class Rounds:
         path.write_text(HEAD.format(name) + lines)
         return str(path)
 
-    def _info(self, apex: bytes) -> ZoneInfo:
-        store = open_store(self._url)
-        try:
-            return Ledger(store, ZoneSettings()).info(apex)
-        finally:
-            store.close()
-
-    def _state(self) -> dict[str, tuple[int, set[int], list[str]]]:
-        """Of each zone its serial, the values in its addresses, and what is wrong with it."""
+    def _state(self, target: str) -> "State":
+        apex = from_text(target)
         store = open_store(self._url)
         try:
             ledger = Ledger(store, ZoneSettings())
-            found = {}
-            for info in ledger.infos():
-                zone = ledger.zone(info.apex)
-                wrong = list(self._wrong(info, zone))
-                if ledger.history(info.apex, limit=1)[0].serial_after != info.serial:
-                    wrong.append("its last change set is not its serial's")
-                name = info.apex[1:].decode().replace("\7", ".").rstrip("\0")
-                found[name] = (info.serial, set() if info.apex == SMALL else _values(zone), wrong)
             with store.read() as connection:
                 said = connection.exec_driver_sql("PRAGMA integrity_check").scalar()
-            if said != "ok":
-                found["the database"] = (0, set(), [str(said)])
-            return found
+            wrong = [] if said == "ok" else [f"the database: {said}"]
+            try:
+                info = ledger.info(apex)
+            except NoSuchZoneError:
+                return State(None, frozenset(), False, tuple(wrong))
+            zone = ledger.zone(apex)
+            if ledger.history(apex, limit=1)[0].serial_after != info.serial:
+                wrong.append("its last change set is not its serial's")
+            wrong += _wrong(info, zone)
+            said_wrong = tuple(f"{target} {each}" for each in wrong)
+            return State(info.serial, frozenset(_values(zone)), info.signed, said_wrong)
         finally:
             store.close()
 
-    @staticmethod
-    def _wrong(info: ZoneInfo, zone: Zone) -> Iterator[str]:
-        if zone.serial != info.serial:
-            yield "its SOA record has another serial"
-        if sum(map(len, zone.nodes.values())) != info.rrsets:
-            yield "its record sets are not counted right"
-        if info.signed:
-            yield from map(str, faults(zone, int(time.time())))
-        elif rr.DNSKEY in zone.nodes[info.apex]:
-            yield "half signed"
-        if info.apex == LARGE and (len(zone.nodes) != NAMES + 1 or len(_values(zone)) != 1):
-            yield "half an import"
 
-    @staticmethod
-    def _whole_state(state: dict[str, tuple[int, set[int], list[str]]]) -> Iterator[str]:
-        for name, (_, _, wrong) in state.items():
-            yield from (f"{name}: {each}" for each in wrong)
+@dataclass(frozen=True, slots=True)
+class State:
+    """Of a zone its serial (None: there is no such zone), the values in its addresses, whether it is signed, and what
+    is wrong with it or the store."""
+
+    serial: int | None
+    values: frozenset[int]
+    signed: bool
+    wrong: tuple[str, ...]
+
+
+def _wrong(info: ZoneInfo, zone: Zone) -> Iterator[str]:
+    if zone.serial != info.serial:
+        yield "its SOA record has another serial"
+    if sum(map(len, zone.nodes.values())) != info.rrsets:
+        yield "its record sets are not counted right"
+    if info.signed:
+        yield from map(str, faults(zone, int(time.time())))
+    elif rr.DNSKEY in zone.nodes[info.apex]:
+        yield "half signed"
+    if info.apex == LARGE and (len(zone.nodes) != NAMES + 1 or len(_values(zone)) != 1):
+        yield "half an import"
 
 
 def _address(value: int) -> str:
