@@ -13,6 +13,7 @@ from mx10.dns.wirename import from_text
 from mx10.nameserver.following import Follower
 from mx10.nameserver.notified import RATE, NotifyReceiver
 from mx10.nameserver.transfer_in import NoSeal
+from mx10.nameserver.update_policy import Client
 from mx10.store.connect import open_store
 from mx10.zones.ledger import Author, Ledger, ZoneOptions
 from mx10.zones.ledger.followed import FollowedZones
@@ -83,7 +84,7 @@ async def test_who_is_believed(
     asked: bool,
     receiver: tuple[NotifyReceiver, Listening],
 ) -> None:
-    response = m.parse(await receiver[0].answer(message, client, key) or b"")
+    response = m.parse(await receiver[0].answer(message, Client(client, key)) or b"")
     assert (response.id, response.opcode, response.qr, response.rcode) == (9, Opcode.NOTIFY, True, rcode)
     assert response.question == message.question
     assert response.aa == (rcode == Rcode.NOERROR)
@@ -91,6 +92,6 @@ async def test_who_is_believed(
 
 
 async def test_a_flood_is_not_answered(receiver: tuple[NotifyReceiver, Listening]) -> None:
-    answers = [await receiver[0].answer(notify(None), PRIMARY, None) for _ in range(RATE + 3)]
+    answers = [await receiver[0].answer(notify(None), Client(PRIMARY)) for _ in range(RATE + 3)]
     assert answers[-3:] == [None] * 3
     assert None not in answers[:-3]

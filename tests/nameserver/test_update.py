@@ -15,6 +15,7 @@ from mx10.dns.rrtypes import Opcode, Rcode
 from mx10.dns.wirename import from_text
 from mx10.nameserver.rate import Rate, Seldom
 from mx10.nameserver.update import Updater
+from mx10.nameserver.update_policy import Client
 from mx10.store.connect import open_store
 from mx10.zones.dnssec.policy import Denial
 from mx10.zones.dnssec.verify import faults
@@ -69,7 +70,7 @@ def add(owner: bytes, rrtype: int, data: bytes, ttl: int = 60) -> Record:
 
 
 async def told(updater: Updater, message: Message, key: bytes | None = KEY, client: str = "192.0.2.9") -> Rcode:
-    response = m.parse(await updater.answer(message, client, key))
+    response = m.parse(await updater.answer(message, Client(client, key)))
     assert (response.id, response.opcode, response.qr) == (7, Opcode.UPDATE, True)
     assert response.question == message.question
     return Rcode(response.rcode)
@@ -128,7 +129,7 @@ async def test_updates_that_are_not_done(message: Message, key: bytes | None, rc
 
 async def test_why_is_said_where_the_client_speaks_edns(ledger: Ledger) -> None:
     message = update(add(WWW, rr.A, A2), edns=Edns())
-    response = m.parse(await updater_of(ledger).answer(message, "192.0.2.9", None))
+    response = m.parse(await updater_of(ledger).answer(message, Client("192.0.2.9")))
     assert response.edns is not None
     assert response.edns.options == ((15, b"\0\x12no rule of the zone's update policy is for this client"),)
 

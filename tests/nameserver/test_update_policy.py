@@ -8,7 +8,7 @@ from mx10.dns import rrtypes as rr
 from mx10.dns.message import Record
 from mx10.dns.wirename import from_text
 from mx10.nameserver.access import AccessError, Entry, admits, entry_from_text
-from mx10.nameserver.update_policy import PolicyError, is_known, refusal, rule_from_text
+from mx10.nameserver.update_policy import Client, PolicyError, is_known, refusal, rule_from_text
 from mx10.zones.zone import Node
 
 APEX = from_text("example.com.")
@@ -24,7 +24,7 @@ def allowed(rules: list[str], owner: str, rrtype: int, client: str = "192.0.2.1"
     klass = rr.CLASS_ANY if rrtype == rr.ANY else rr.IN
     records = [Record(from_text(owner, APEX).upper(), rrtype, klass, 0, b"")]
     made = [rule_from_text(each, APEX) for each in rules]
-    return not refusal(made, records, APEX, client, key, lambda name: ZONE.get(name, {}))
+    return not refusal(made, records, APEX, Client(client, key), lambda name: ZONE.get(name, {}))
 
 
 DECISIONS = [
@@ -75,9 +75,12 @@ def test_a_rule_is_for_whom_it_names() -> None:
     assert not allowed(rule, "www", rr.A, key=None)
     assert not allowed(rule, "www", rr.A, key=from_text("other."))
     made = [rule_from_text(rule[0], APEX)]
-    assert is_known(made, "192.0.2.1", KEY)
-    assert not is_known(made, "192.0.2.1", None)
-    assert not is_known([rule_from_text("key:laptop.example.com deny zonesub", APEX)], "192.0.2.1", KEY)
+    assert is_known(made, Client("192.0.2.1", KEY))
+    assert not is_known(made, Client("192.0.2.1"))
+    tls = [rule_from_text("key:laptop.example.com+tls grant zonesub", APEX)]
+    assert is_known(tls, Client("192.0.2.1", KEY, tls=True))
+    assert not is_known(tls, Client("192.0.2.1", KEY))
+    assert not is_known([rule_from_text("key:laptop.example.com deny zonesub", APEX)], Client("192.0.2.1", KEY))
 
 
 @pytest.mark.parametrize(

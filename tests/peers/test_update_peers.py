@@ -16,6 +16,7 @@ from mx10.dns import rdata
 from mx10.dns import rrtypes as rr
 from mx10.dns.wirename import from_text, to_text
 from mx10.nameserver.update import Updater
+from mx10.nameserver.update_policy import Client
 from mx10.store.connect import open_store
 from mx10.zones.folder import ZoneFolder
 from mx10.zones.ledger import Author, Ledger, ZoneOptions
@@ -94,13 +95,13 @@ class Updates(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         async def answer() -> None:
-            self.transport.sendto(await self.updater.answer(m.parse(data), addr[0], None), addr)
+            self.transport.sendto(await self.updater.answer(m.parse(data), Client(addr[0])), addr)
 
         self.tasks.add(asyncio.ensure_future(answer()))
 
     async def stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         message = await reader.readexactly(int.from_bytes(await reader.readexactly(2), "big"))
-        response = await self.updater.answer(m.parse(message), "127.0.0.1", None)
+        response = await self.updater.answer(m.parse(message), Client("127.0.0.1"))
         writer.write(len(response).to_bytes(2, "big") + response)
         await reader.read()
         writer.close()

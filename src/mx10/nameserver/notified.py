@@ -12,10 +12,11 @@ from mx10.dns.rrtypes import Opcode, Rcode
 from mx10.dns.transfer import SOA_TAIL, serial_of
 from mx10.dns.wirename import fold, to_text
 from mx10.logs import get_logger
-from mx10.nameserver.access import AccessError, admits, entry_from_text
+from mx10.nameserver.access import AccessError, entry_from_text
 from mx10.nameserver.following import Follower, InStore
 from mx10.nameserver.primaries import PrimaryError, primary_from_text
 from mx10.nameserver.rate import Rate, Seldom
+from mx10.nameserver.update_policy import Client
 from mx10.zones.ledger.followed import Followed, FollowedZones
 from mx10.zones.ledger.serials import is_newer
 
@@ -50,20 +51,15 @@ class NotifyReceiver:
         self._rate = Rate(RATE)
         self._seldom = Seldom(_LINES, clock)
 
-    async def answer(self, message: Message, client: str, key: bytes | None) -> bytes | None:
-        """The response to a NOTIFY; None where it deserves none.
-
-        Args:
-            client: the IP address it came from.
-            key: the name (folded) of the TSIG key that signed it, verified; None without.
-        """
-        if not self._rate.admits(client, self._clock()):
+    async def answer(self, message: Message, client: Client) -> bytes | None:
+        """The response to a NOTIFY; None where it deserves none."""
+        if not self._rate.admits(client.address, self._clock()):
             return None
-        rcode = await self._judge(message, client, key)
+        rcode = await self._judge(message, client)
         flags = QR | Opcode.NOTIFY << 11 | (AA if rcode == Rcode.NOERROR else 0)
         return encode(Message(message.id, flags, message.question, rcode=rcode))
 
-    async def _judge(self, message: Message, client: str, key: bytes | None) -> Rcode:
+    async def _judge(self, message: Message, client: Client) -> Rcode:
         question = message.question
         if question is None or question.klass != rr.IN:
             return Rcode.FORMERR
@@ -75,13 +71,13 @@ class NotifyReceiver:
         zone = await self._in_store(self._zones.find, apex)
         if zone is None:
             return Rcode.NOTAUTH
-        if not _may_notify(zone, client, key):
+        if not _may_notify(zone, client):
             what = "NOTIFY refused: neither a primary nor allowed"
-            self._seldom.tell(log.warning, what, zone=to_text(apex), client=client)
+            self._seldom.tell(log.warning, what, zone=to_text(apex), client=str(client))
             return Rcode.REFUSED
         theirs = _serial(message, apex)
         if theirs is None or zone.soa is None or not zone.served or is_newer(theirs, serial_of(zone.soa)):
-            self._follower.notified(apex, client)
+            self._follower.notified(apex, client.address)
         return Rcode.NOERROR
 
 
@@ -93,16 +89,16 @@ def _serial(message: Message, apex: bytes) -> int | None:
     return None
 
 
-def _may_notify(zone: Followed, client: str, key: bytes | None) -> bool:
+def _may_notify(zone: Followed, client: Client) -> bool:
     for text in zone.primaries:
         try:
-            if primary_from_text(text).address == client:
+            if primary_from_text(text).address == client.address:
                 return True
         except PrimaryError:
             continue
     for text in zone.allow_notify:
         try:
-            if admits([entry_from_text(text)], client, key):
+            if client.admitted_by(entry_from_text(text)):
                 return True
         except AccessError:
             log.error("an entry of allow_notify cannot be read", zone=to_text(zone.apex), entry=text)

@@ -12,7 +12,13 @@ from mx10.nameserver.notified import NotifyReceiver
 from mx10.nameserver.steward import Steward
 from mx10.nameserver.transfer_in import seal_with
 from mx10.nameserver.update import Updater
+from mx10.nameserver.update_policy import Client
 from mx10.zones.ledger.followed import FollowedZones
+
+
+def client_of(operation: Operation) -> Client:
+    """Who came to the desk."""
+    return Client(operation.client, operation.key_name, operation.transport == "tls")
 
 
 def plug_in(steward: Steward, elsewhere: Callable[[bytes], bool] = lambda apex: False) -> tuple[Follower, Updater]:
@@ -33,12 +39,12 @@ def plug_in(steward: Steward, elsewhere: Callable[[bytes], bool] = lambda apex: 
     updater = Updater(steward.ledger, steward.in_store, config.update, elsewhere=elsewhere)
 
     async def notify(operation: Operation) -> AsyncGenerator[bytes, None]:
-        response = await receiver.answer(operation.parsed, operation.client, operation.key_name)
+        response = await receiver.answer(operation.parsed, client_of(operation))
         if response is not None:
             yield response
 
     async def update(operation: Operation) -> AsyncGenerator[bytes, None]:
-        yield await updater.answer(operation.parsed, operation.client, operation.key_name)
+        yield await updater.answer(operation.parsed, client_of(operation))
 
     async def refresh(order: Mapping[str, Any]) -> Mapping[str, Any]:
         try:

@@ -16,13 +16,12 @@ from mx10.dns.rrtypes import Opcode, Rcode, rcode_to_text
 from mx10.dns.wirename import to_text
 from mx10.logs import get_logger
 from mx10.nameserver.rate import Rate, Seldom
-from mx10.nameserver.update_policy import PolicyError, UpdateRule, is_known, refusal, rule_from_text
+from mx10.nameserver.update_policy import Client, PolicyError, UpdateRule, is_known, refusal, rule_from_text
 from mx10.nameserver.updating import UpdateError, check_prerequisites, check_updates, updated, zone_of
 from mx10.store.errors import StoreError
 from mx10.zones.ledger import (
     GENERATED,
     Author,
-    ChangeSet,
     ConflictError,
     Edit,
     InvalidEditError,
@@ -85,25 +84,19 @@ class Updater:
         self.counts: dict[str, int] = {}
         """Updates by response code, for the metrics."""
 
-    async def answer(self, message: Message, client: str, key: bytes | None) -> bytes:
-        """The response to an update, which then is done or not.
-
-        Args:
-            client: the IP address it came from.
-            key: the name (folded) of the TSIG key that signed it, verified; None without.
-        """
+    async def answer(self, message: Message, client: Client) -> bytes:
+        """The response to an update, which then is done or not."""
         rcode, said, info_code = Rcode.NOERROR, "", _EDE_OTHER
-        who = f"key {to_text(key, final_dot=False)} from {client}" if key is not None else client
         try:
             apex = zone_of(message)
-            if not self._rate.admits(client, self._clock()):
+            if not self._rate.admits(client.address, self._clock()):
                 info_code = _EDE_PROHIBITED
                 raise UpdateError(Rcode.REFUSED, f"more than {self._settings.rate} updates a second (update.rate)")
             if self._waiting >= self._settings.waiting:
                 raise UpdateError(Rcode.SERVFAIL, f"{self._waiting} updates wait already (update.waiting)")
             self._waiting += 1
             try:
-                await self._in_store(self._update, message, apex, client, key, who)
+                await self._in_store(self._update, message, apex, client)
             finally:
                 self._waiting -= 1
         except UpdateError as error:
@@ -112,20 +105,22 @@ class Updater:
             rcode, said = Rcode.SERVFAIL, str(error)
         except Exception:
             rcode = Rcode.SERVFAIL
-            log.exception("update failed", client=who)
+            log.exception("update failed", client=str(client))
         self.counts[rcode.name] = self.counts.get(rcode.name, 0) + 1
         if said:
             zone = to_text(message.question.name) if message.question is not None else "?"
             # A prerequisite that is not met is how updates talk; it troubles nobody.
             tell = log.warning if rcode in (Rcode.REFUSED, Rcode.SERVFAIL, Rcode.NOTAUTH) else log.info
-            self._seldom.tell(tell, "update not done", zone=zone, client=who, rcode=rcode_to_text(rcode), cause=said)
+            self._seldom.tell(
+                tell, "update not done", zone=zone, client=str(client), rcode=rcode_to_text(rcode), cause=said
+            )
         if rcode == Rcode.REFUSED:
             info_code = _EDE_PROHIBITED
         elif rcode == Rcode.NOTAUTH:
             info_code = _EDE_NOT_AUTHORITATIVE
         return _response(message, rcode, info_code, said)
 
-    def _update(self, message: Message, apex: bytes, client: str, key: bytes | None, who: str) -> None:
+    def _update(self, message: Message, apex: bytes, client: Client) -> None:
         """Do an update; in the thread of the store.
 
         Raises:
@@ -139,7 +134,7 @@ class Updater:
             raise UpdateError(Rcode.REFUSED, f"it has {count} records (update.max_records)")
         for left in reversed(range(_TRIES)):
             try:
-                self._once(message, apex, client, key, who)
+                self._once(message, apex, client)
                 return
             except NoSuchZoneError:
                 raise UpdateError(Rcode.NOTAUTH, "there is no such zone in the store") from None
@@ -153,7 +148,7 @@ class Updater:
             except LedgerError as error:
                 raise UpdateError(Rcode.REFUSED, str(error)) from error
 
-    def _once(self, message: Message, apex: bytes, client: str, key: bytes | None, who: str) -> None:
+    def _once(self, message: Message, apex: bytes, client: Client) -> None:
         info = self._ledger.info(apex)
         if info.kind != "primary":
             raise UpdateError(Rcode.REFUSED, f"this is a {info.kind} zone here; send updates to its primary")
@@ -162,7 +157,7 @@ class Updater:
         except PolicyError as error:
             # One rule that cannot be read may be a "deny": then nobody is let in.
             raise UpdateError(Rcode.REFUSED, f"its update policy cannot be read: {error}") from None
-        if not is_known(rules, client, key):
+        if not is_known(rules, client):
             raise UpdateError(Rcode.REFUSED, "no rule of the zone's update policy is for this client")
         seen: dict[bytes, Mapping[int, RRset]] = {}
 
@@ -174,18 +169,15 @@ class Updater:
         generated = GENERATED if info.signed else frozenset()
         check_prerequisites(message.answer, apex, look)
         check_updates(message.authority, apex)
-        if why := refusal(rules, message.authority, apex, client, key, look, generated):
+        if why := refusal(rules, message.authority, apex, client, look, generated):
             raise UpdateError(Rcode.REFUSED, why)
         made = updated(message.authority, apex, look, generated)
         if made:
             edits = [Edit(owner, rrtype, rrset) for (owner, rrtype), rrset in made.items()]
-            self._log_done(
-                self._ledger.change(apex, edits, Author(who), expected_serial=info.serial, kind="update"), apex, who
-            )
-
-    def _log_done(self, done: ChangeSet | None, apex: bytes, who: str) -> None:
-        if done is not None:
-            log.info("zone updated", zone=to_text(apex), serial=done.serial_after, change=done.id, client=who)
+            done = self._ledger.change(apex, edits, Author(str(client)), expected_serial=info.serial, kind="update")
+            if done is not None:
+                serial = done.serial_after
+                log.info("zone updated", zone=to_text(apex), serial=serial, change=done.id, client=str(client))
 
 
 @lru_cache(maxsize=1024)

@@ -44,6 +44,28 @@ class PolicyError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class Client:
+    """Who sent an update.
+
+    Attributes:
+        address: the IP address it came from.
+        key: the name (folded) of the key that signed it, verified; None without.
+        tls: whether it came over TLS.
+    """
+
+    address: str
+    key: bytes | None = None
+    tls: bool = False
+
+    def __str__(self) -> str:
+        return self.address if self.key is None else f"key {to_text(self.key, final_dot=False)} from {self.address}"
+
+    def admitted_by(self, who: Entry) -> bool:
+        """Whether an entry of an access list means this client."""
+        return who.admits(self.address, self.key, tls=self.tls)
+
+
+@dataclass(frozen=True, slots=True)
 class UpdateRule:
     """One rule. ``types`` None: all but ``NOT_USUAL``; empty: all."""
 
@@ -53,17 +75,16 @@ class UpdateRule:
     name: bytes
     types: frozenset[int] | None
 
-    def fits(self, owner: bytes, rrtype: int, client: str, key: bytes | None) -> bool:
+    def fits(self, owner: bytes, rrtype: int, client: Client) -> bool:
         """Whether the rule is about a change.
 
         Args:
             owner: folded.
-            client: the IP address the update came from.
-            key: the name (folded) of the key that signed it.
+            client: who asks for it.
         """
         if rrtype in NOT_USUAL if self.types is None else self.types and rrtype not in self.types:
             return False
-        return self._names(owner, key) and self.who.admits(client, key)
+        return self._names(owner, client.key) and client.admitted_by(self.who)
 
     def _names(self, owner: bytes, key: bytes | None) -> bool:
         match self.what:
@@ -119,18 +140,17 @@ def rule_from_text(text: str, apex: bytes) -> UpdateRule:
     return UpdateRule(entry, verb == "grant", what, name, types if rest else None)
 
 
-def is_known(rules: Iterable[UpdateRule], client: str, key: bytes | None) -> bool:
+def is_known(rules: Iterable[UpdateRule], client: Client) -> bool:
     """Whether any rule grants a client anything. Nobody else's prerequisites are looked at: the answers would tell what
     the zone holds."""
-    return any(rule.grant and rule.who.admits(client, key) for rule in rules)
+    return any(rule.grant and client.admitted_by(rule.who) for rule in rules)
 
 
 def refusal(
     rules: Sequence[UpdateRule],
     records: Iterable[Record],
     apex: bytes,
-    client: str,
-    key: bytes | None,
+    client: Client,
     look: Look,
     generated: frozenset[int] = frozenset(),
 ) -> str:
@@ -138,8 +158,6 @@ def refusal(
 
     Args:
         records: its update section.
-        client: the IP address it came from.
-        key: the name (folded) of the key that signed it; None without.
         look: the zone as it is: who removes a whole name needs a grant for each type it has.
         generated: types that updates leave alone (see ``updating.updated``).
     """
@@ -150,7 +168,7 @@ def refusal(
             kept = generated | {rr.SOA, rr.NS} if owner == apex else generated
             asked = [rrtype for rrtype in look(owner) if rrtype not in kept]
         for rrtype in asked:
-            fitting = next((rule for rule in rules if rule.fits(owner, rrtype, client, key)), None)
+            fitting = next((rule for rule in rules if rule.fits(owner, rrtype, client)), None)
             if fitting is None or not fitting.grant:
                 return f"no rule grants {rr.type_to_text(rrtype)} records of {to_text(owner)}"
     return ""
