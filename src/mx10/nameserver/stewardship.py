@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from mx10.config import Config
-from mx10.nameserver import pruning, secondary, signing, transfers
+from mx10.nameserver import catalog, notify, pruning, secondary, signed, signing, transfers
 from mx10.nameserver.desk import Desk
 from mx10.nameserver.steward import KeyFile, Steward, desk_path, run_steward
 from mx10.nameserver.supervisor import StartError, StewardPlan
@@ -27,6 +27,10 @@ def plan(config: Config) -> StewardPlan | None:
     """
     url = config.store.url or default_url(os.environ, os.geteuid())
     try:
+        catalog.catalog_name(config.nameserver.catalog)
+    except catalog.CatalogNameError as error:
+        raise StartError(str(error)) from None
+    try:
         store = open_store(url, create=bool(config.store.url))
     except NoStoreError:
         return None
@@ -42,7 +46,14 @@ def plan(config: Config) -> StewardPlan | None:
         keys = KeyFile(config.nameserver.tsig_keys)
         made = Steward(config, ledger_of(open_store(url), config), Desk(keys), keys, files)
         secondary.plug_in(made, files.__contains__)
-        for each in (signing.plug_in, pruning.plug_in, transfers.plug_in):
+        for each in (
+            signing.plug_in,
+            pruning.plug_in,
+            transfers.plug_in,
+            notify.plug_in,
+            catalog.plug_in,
+            signed.plug_in,
+        ):
             each(made)
         return made
 

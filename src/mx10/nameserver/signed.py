@@ -1,0 +1,150 @@
+"""Signed questions (RFC 8945), which workers hand in because only the steward has the keys: answered as workers answer,
+but from the store itself. Secondaries ask so for serials; nobody asks so a thousand times a second.
+"""
+
+from collections.abc import AsyncGenerator, Mapping
+from typing import Final
+
+from sqlalchemy import Connection, select
+
+from mx10.config import NameserverSettings
+from mx10.dns import rrtypes as rr
+from mx10.dns.message import QR, RD, TC
+from mx10.dns.wirename import ancestors, fold, from_order_key, order_key, parent
+from mx10.nameserver.desk import Operation
+from mx10.nameserver.responder import Responder
+from mx10.nameserver.signing import InStore
+from mx10.nameserver.steward import Steward
+from mx10.nameserver.table import ZoneTable
+from mx10.store.tables import rrsets
+from mx10.zones.ledger import Ledger, ZoneInfo, rows
+from mx10.zones.zone import Node, ZoneData
+
+_TSIG_ROOM: Final = 400
+"""Octets a signature takes of a datagram: two names of 120 octets, and a MAC of 64."""
+
+
+class StoredNodes:
+    """The names of a zone, each read when it is asked for; see ``zones.zone.NodeMap``."""
+
+    def __init__(self, connection: Connection, info: ZoneInfo) -> None:
+        self._connection = connection
+        self._info = info
+
+    def get(self, name: bytes, /) -> Node | None:
+        key = order_key(name, self._info.apex)
+        node = rows.node(self._connection, self._info.id, key)
+        return node if node or rows.below(self._connection, self._info.id, key, 1) else None
+
+    def __getitem__(self, name: bytes, /) -> Node:
+        node = self.get(name)
+        if node is None:
+            raise KeyError(name)
+        return node
+
+
+class StoredZone:
+    """A zone of the store, within one snapshot; see ``zones.zone.ZoneData``."""
+
+    def __init__(self, connection: Connection, info: ZoneInfo) -> None:
+        self._connection = connection
+        self._info = info
+        self.apex = info.apex
+        self.nodes = StoredNodes(connection, info)
+
+    def at_or_before(self, name: bytes, rrtype: int) -> bytes | None:
+        """See ``ZoneData``."""
+        of_type = select(rrsets.c.owner).where(rrsets.c.zone == self._info.id, rrsets.c.type == rrtype)
+        last = of_type.order_by(rrsets.c.owner.desc()).limit(1)
+        before = last.where(rrsets.c.owner <= order_key(name, self.apex))
+        key = self._connection.execute(before).scalar()
+        if key is None:
+            key = self._connection.execute(last).scalar()
+        return None if key is None else from_order_key(key, self.apex)
+
+
+class _Table(ZoneTable):
+    """The zones from files, and behind them those of the store in one snapshot."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, files: Mapping[bytes, bytes], connection: Connection) -> None:
+        super().__init__(files)
+        self._connection = connection
+
+    def apex_of(self, name: bytes) -> bytes | None:
+        zone = self.find(name)
+        return None if zone is None else zone.apex
+
+    def find(self, name: bytes) -> ZoneData | None:  # type: ignore[override]  # answers need no more than ZoneData
+        for candidate in ancestors(name):
+            if candidate in self:
+                return self.open(candidate)
+            info = rows.find_zone(self._connection, candidate)
+            if info is not None:
+                return StoredZone(self._connection, info) if info.served else None
+        return None
+
+    def is_expired(self, name: bytes) -> bool:
+        """Whether a name belongs to a zone that is not answered for now: it expired, or was not fetched yet."""
+        for candidate in ancestors(name):
+            if candidate in self:
+                return False
+            if (info := rows.find_zone(self._connection, candidate)) is not None:
+                return not info.served
+        return False
+
+    def find_above(self, apex: bytes) -> ZoneData | None:  # type: ignore[override]  # as above
+        return None if apex == b"\0" else self.find(parent(apex))
+
+
+class SignedQuestions:
+    """Answers signed questions.
+
+    Args:
+        files: apex to packed zone, of the zones from files.
+        in_store: runs a function in the thread of the store.
+    """
+
+    def __init__(
+        self, ledger: Ledger, files: Mapping[bytes, bytes], in_store: InStore, settings: NameserverSettings
+    ) -> None:
+        self._ledger = ledger
+        self._files = files
+        self._in_store = in_store
+        self._settings = settings
+
+    async def answer(self, operation: Operation) -> AsyncGenerator[bytes, None]:
+        """The response, as a worker would give it; cut so that a signature fits beside it."""
+        response = await self._in_store(self._answer, operation)
+        if response is not None:
+            yield response
+
+    def _answer(self, operation: Operation) -> bytes | None:
+        udp = operation.transport == "udp"
+        message = operation.message
+        question = operation.parsed.question
+        with self._ledger.store.read() as connection:
+            table = _Table(self._files, connection)
+            if question is not None and table.is_expired(fold(question.name)):
+                flags = QR | operation.parsed.flags & RD | rr.Rcode.SERVFAIL
+                return message[:2] + flags.to_bytes(2, "big") + bytes(8)
+            # A new one each time, so that nothing is remembered: nobody would tell it what changes.
+            responder = Responder(table, self._settings)
+            response = responder.udp(message) if udp else responder.tcp(message)
+        if response is None or not udp:
+            return response
+        edns = operation.parsed.edns
+        room = min(max(edns.payload, 512), self._settings.edns_payload) if edns is not None else 512
+        if len(response) + _TSIG_ROOM <= room or response[2] & TC >> 8:
+            return response
+        end = 12 + len(question.name) + 4 if question is not None else 12
+        flags = int.from_bytes(response[2:4], "big") | TC
+        return response[:2] + flags.to_bytes(2, "big") + response[4:6] + bytes(6) + response[12:end]
+
+
+def plug_in(steward: Steward) -> SignedQuestions:
+    """Have the steward answer signed questions."""
+    made = SignedQuestions(steward.ledger, steward.files, steward.in_store, steward.config.nameserver)
+    steward.desk.for_other_questions(made.answer)
+    return made
