@@ -12,7 +12,7 @@ import pytest
 
 from mx10.dns import rrtypes as rr
 from mx10.dns.wirename import from_text
-from mx10.zones.ledger import Author, Ledger, ZoneOptions
+from mx10.zones.ledger import Author, Edit, Ledger, ZoneOptions
 from mx10.zones.zone import Node, Zone
 from peers import MissingPeerError, Server
 from peers.mx10_store import Mx10Store
@@ -218,3 +218,41 @@ def test_a_steward_that_dies_is_replaced(ours: Mx10Store, ledger: Ledger) -> Non
     laptop = key_of(ours, "laptop.example")
     until(lambda: nsupdate(ours, "update add a.one.example. 60 A 192.0.2.7", laptop) == "")
     assert len(ours.processes()) == len(before)
+
+
+def test_we_follow_ourselves(ours: Mx10Store, ledger: Ledger, tmp_path: Path) -> None:
+    """A catalog, signed transfers, IXFR and NOTIFY: both sides are ours."""
+    (tmp_path / "empty2").mkdir()
+    first = Mx10Store(tmp_path / "empty2")
+    first.keys = ours.keys
+    first.settings = {
+        "nameserver.catalog": '"catalog.invalid"',
+        "nameserver.allow_transfer": '["key:laptop.example"]',
+        "nameserver.notify": f'["{ours.address}:{ours.port}"]',
+    }
+    names = [from_text(f"zone{number}.example.") for number in range(20)]
+    with first.start():
+        theirs = first.ledger()
+        source = f"{first.address}:{first.port}#laptop.example"
+        for apex in names:
+            theirs.create(small(apex), ME)
+        catalog = from_text("catalog.invalid.")
+        ledger.follow(catalog, ME, ZoneOptions(primaries=(source,), consume_catalog=True))
+        until(lambda: {info.apex for info in ledger.infos() if info.served} == {catalog, *names}, 20)
+        theirs.change(names[3], [Edit(names[3], rr.TXT, (60, (b"\1x",)))], ME)
+        until(lambda: ledger.node(names[3], names[3]).get(rr.TXT) == (60, (b"\1x",)))
+        assert ledger.history(names[3], limit=1)[0].message.startswith("IXFR")
+        theirs.delete(names[5], ME)
+        theirs.create(small(APEX), ME)
+        names[5] = APEX
+        until(lambda: {info.apex for info in ledger.infos() if info.served} == {catalog, *names})
+        for apex in names:
+            assert ledger.zone(apex) == theirs.zone(apex)
+        theirs.store.close()
+
+
+def small(apex: bytes) -> Zone:
+    numbers = b"".join(each.to_bytes(4, "big") for each in (1, 7200, 900, 86400, 60))
+    node: Node = {rr.SOA: (60, (b"\3ns1" + apex + b"\4host" + apex + numbers,))}
+    node[rr.NS] = (60, (b"\3ns1\7example\3net\0", b"\3ns2\7example\3net\0"))
+    return Zone(apex, {apex: node})

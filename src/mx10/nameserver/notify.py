@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from ipaddress import ip_address
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from sqlalchemy import select
 
@@ -274,8 +274,8 @@ class _Socket(asyncio.DatagramProtocol):
         self._open: dict[tuple[str, int, int], tuple[asyncio.Future[int], bytes, Asker | None]] = {}
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self.transport = transport
+        # asyncio's own datagram transport is no subclass of it in Python 3.11.
+        self.transport = cast(asyncio.DatagramTransport, transport)
 
     async def ask(self, target: Target, apex: bytes, soa: RRset, asker: Asker | None, seconds: float) -> int | None:
         """Send once; the response code, None where no answer comes in time."""
