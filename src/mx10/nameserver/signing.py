@@ -46,10 +46,10 @@ T = TypeVar("T")
 
 
 class InStore(Protocol):
-    """How work with the store is done without holding up the event loop: the steward's ``in_store``."""
+    """How work with the store is done without holding up the event loop."""
 
     def __call__(self, function: Callable[..., T], /, *args: object) -> Awaitable[T]:
-        """Call a function in the thread of the store."""
+        """Call a function in another thread."""
         ...
 
 
@@ -69,7 +69,8 @@ def plug_in(steward: Steward, resolver: Resolver | None = None) -> "Signing":
     """
     config = steward.config
     parents = Parents(resolver or Forwarder(config.resolver), config.dnssec.parent_servers, config.resolver)
-    service = Signing(keeper_of(steward.ledger, config), steward.in_store, parents)
+    # A thread of its own: to make a large zone's signatures anew takes a while, though no transaction does.
+    service = Signing(keeper_of(steward.ledger, config), asyncio.to_thread, parents)
     steward.services.append(service)
     steward.on_feed(service.zones_changed)
     return service

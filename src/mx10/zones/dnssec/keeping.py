@@ -16,7 +16,7 @@ from mx10.config.settings import DnssecSettings
 from mx10.dns.wirename import to_text
 from mx10.store.tables import change_sets, keys, zones
 from mx10.zones.dnssec.caches import Version, also
-from mx10.zones.dnssec.kept import Kept, KeysError, ParentSaid, Row, Vault, policy_of, read, records, timing
+from mx10.zones.dnssec.kept import Kept, KeysError, ParentSaid, Row, Vault, policy_of, read, records, secret, timing
 from mx10.zones.dnssec.keys import Role, SigningKey
 from mx10.zones.dnssec.keystates import (
     Key,
@@ -261,7 +261,7 @@ class Keeper:
 
     def secret(self, apex: bytes, row: Row) -> SigningKey:
         """A key with its secret, decrypted."""
-        return SigningKey.load(cast(Role, row.role), row.dnskey, self.vault.unseal(apex, row.dnskey, row.sealed))
+        return secret(apex, row, self.vault)
 
     # ------------------------------------------------------------ how it is written
 

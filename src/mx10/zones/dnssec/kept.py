@@ -14,7 +14,7 @@ from mx10.dns import rrtypes as rr
 from mx10.dns.wirename import from_order_key, to_text
 from mx10.store.tables import change_sets, changes, keys, rrsets
 from mx10.zones.dnssec.caches import Keys, foreign
-from mx10.zones.dnssec.keys import DELETE_CDNSKEY, DELETE_CDS, KeySet, Role, SigningKey, ds
+from mx10.zones.dnssec.keys import DELETE_CDNSKEY, DELETE_CDS, BadKeyError, KeySet, Role, SigningKey, ds
 from mx10.zones.dnssec.keystates import Key, Plan, Seen, Timing, ZoneKeys
 from mx10.zones.dnssec.policy import DAY, Policy, PolicyError
 from mx10.zones.dnssec.remembered import Signing, StateError, key_from_json, signing_from_json
@@ -106,11 +106,7 @@ def _key_set(apex: bytes, kept: Kept, vault: Vault) -> KeySet:
     """What the keys of a zone do now, as its signer needs it."""
     zone = kept.zone
     needed = zone.sign_dnskey | zone.sign_zone
-    opened = {
-        number: SigningKey.load(cast(Role, row.role), row.dnskey, vault.unseal(apex, row.dnskey, row.sealed))
-        for number, row in kept.rows.items()
-        if number in needed
-    }
+    opened = {number: secret(apex, row, vault) for number, row in kept.rows.items() if number in needed}
     cds, cdnskey = _asked(apex, zone.cds, kept.rows)
     return KeySet(
         publish=tuple(kept.rows[number].dnskey for number in sorted(zone.publish)),
@@ -119,6 +115,18 @@ def _key_set(apex: bytes, kept: Kept, vault: Vault) -> KeySet:
         cds=cds,
         cdnskey=cdnskey,
     )
+
+
+def secret(apex: bytes, row: Row, vault: Vault) -> SigningKey:
+    """A key with its secret, decrypted.
+
+    Raises:
+        KeysError: it cannot be, or is none.
+    """
+    try:
+        return SigningKey.load(cast(Role, row.role), row.dnskey, vault.unseal(apex, row.dnskey, row.sealed))
+    except BadKeyError as error:
+        raise KeysError(f"a key of {to_text(apex)}: {error}") from None
 
 
 def arrange(settings: DnssecSettings, vault: Vault) -> Callable[[Connection, ZoneInfo], Arrangement]:
