@@ -6,6 +6,7 @@ from typing import Final
 
 _EVERY: Final = 0.1
 _CLEAR: Final = "\r\x1b[K"
+_WIDTH: Final = 30
 
 
 class Progress:
@@ -28,6 +29,39 @@ class Progress:
         if self._wanted and now - self._shown >= _EVERY:
             self._shown = now
             sys.stderr.write(f"{_CLEAR}{self._count} {self._what}")
+            sys.stderr.flush()
+
+    def clear(self) -> None:
+        """Take the line away: before a message, and at the end."""
+        if self._shown:
+            self._shown = 0.0
+            sys.stderr.write(_CLEAR)
+            sys.stderr.flush()
+
+
+class Bar:
+    """How much of a known amount is done, where somebody watches.
+
+    Args:
+        what: what is being done, as ``writing``.
+        total: of which there are so many ``things``.
+    """
+
+    def __init__(self, what: str, total: int, things: str) -> None:
+        self._what = what
+        self._total = total
+        self._things = things
+        self._shown = 0.0
+        self._wanted = sys.stderr.isatty()
+
+    def reach(self, count: int) -> None:
+        """So many are done."""
+        now = time.monotonic()
+        if self._wanted and now - self._shown >= _EVERY:
+            self._shown = now
+            share = min(count / self._total, 1.0) if self._total else 1.0
+            bar = ("━" * round(share * _WIDTH)).ljust(_WIDTH, "╌")
+            sys.stderr.write(f"{_CLEAR}{self._what} {bar} {share:4.0%}  {count:,} of {self._total:,} {self._things}")
             sys.stderr.flush()
 
     def clear(self) -> None:

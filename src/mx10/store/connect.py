@@ -10,7 +10,7 @@ Python's library for SQLite.
 
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -62,7 +62,14 @@ def default_url(environ: Mapping[str, str], euid: int) -> str:
     return f"sqlite:///{state}/mx10/mx10.db"
 
 
-def open_store(url: str, *, create: bool = False, check: bool = True, wait_seconds: float = BUSY_SECONDS) -> "Store":
+def open_store(
+    url: str,
+    *,
+    create: bool = False,
+    check: bool = True,
+    wait_seconds: float = BUSY_SECONDS,
+    progress: Callable[[str], None] = lambda _: None,
+) -> "Store":
     """The store at a URL.
 
     Args:
@@ -70,6 +77,7 @@ def open_store(url: str, *, create: bool = False, check: bool = True, wait_secon
         create: make it where there is none or where it is empty (a database of PostgreSQL itself has to be there).
         check: see that it has the version of this program; not wanted before ``upgrade``.
         wait_seconds: how long to wait for another writer.
+        progress: told, in words, of what is done to set it up.
 
     Raises:
         NoStoreError: there is none, or it is empty.
@@ -92,7 +100,7 @@ def open_store(url: str, *, create: bool = False, check: bool = True, wait_secon
             if empty:
                 from mx10.store.upgrade import upgrade
 
-                upgrade(store)
+                upgrade(store, progress)
         if check:
             with store.read() as connection, _placed(store.place):
                 if wrong := versions.wrong_version(versions.version(connection)):

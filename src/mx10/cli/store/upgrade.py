@@ -1,0 +1,36 @@
+"""``mx10 store upgrade``: set up the store, or bring it to the version of this program."""
+
+import argparse
+import os
+import sys
+
+from mx10.cli import NO_ANSWER, OK
+from mx10.cli.context import Context
+
+SUMMARY = "set the store up, or bring it to the version of this program; in one transaction"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = (
+        "Stop `mx10 serve` and make a backup first (docs/store.md)."
+        " Exit codes: 0 done, or nothing to do; 2 the command is wrong; 3 the store cannot be opened or upgraded."
+    )
+
+
+def run(args: argparse.Namespace, context: Context) -> int:
+    from mx10.store.connect import default_url, open_store
+    from mx10.store.errors import StoreError
+    from mx10.store.upgrade import upgrade
+
+    url = context.config.store.url or default_url(os.environ, os.geteuid())
+    try:
+        store = open_store(url, create=True, check=False, progress=print)
+        try:
+            if not upgrade(store, print):
+                print(f"{store.place} is as this program needs it")
+        finally:
+            store.close()
+    except StoreError as error:
+        print(f"mx10 store: {error}", file=sys.stderr)
+        return NO_ANSWER
+    return OK
