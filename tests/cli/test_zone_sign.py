@@ -40,8 +40,7 @@ def test_signing_a_zone_says_what_is_done_and_what_comes_next(capsys: pytest.Cap
     assert "resolvers may have records without signatures until then" in said
     assert "RRSIG" in run(capsys, "show", "example.org", "--generated")
     assert "the registry asks for it" in run(capsys, "log", "example.org", "--signing")
-    assert run(capsys, "sign", "example.org").endswith("example.org: nothing to change
-")
+    assert run(capsys, "sign", "example.org").endswith("example.org: nothing to change\n")
 
 
 @pytest.mark.usefixtures("store")
