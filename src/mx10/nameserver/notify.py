@@ -38,6 +38,8 @@ RECENT_MS: Final = 3_600_000
 """What changed so long before the start is told then: nobody knows whether it was told already."""
 RECENT: Final = 10_000
 """The same, in change sets."""
+_OVERTAKEN_SECONDS: Final = 0.25
+"""How long the NOTIFY of one version waits for its answer when there is a newer one."""
 _BATCH: Final = 500
 """Zones looked up in the store at once."""
 
@@ -240,8 +242,16 @@ class _Queue:
         self._telling: dict[bytes, asyncio.Task[None]] = {}
 
     def add(self, apex: bytes, soa: RRset) -> None:
+        if apex in self._telling and apex not in self._waiting:
+            # It is silent about the version before, or its answer was none that we believe: the new one need not wait
+            # for the end of that.
+            asyncio.get_running_loop().call_later(_OVERTAKEN_SECONDS, self._overtake, apex, self._telling[apex])
         self._waiting[apex] = soa
         self._go_on()
+
+    def _overtake(self, apex: bytes, task: asyncio.Task[None]) -> None:
+        if self._telling.get(apex) is task and apex in self._waiting:
+            task.cancel()
 
     def _go_on(self) -> None:
         # In their order; those being told just now are told again afterwards.
@@ -255,9 +265,7 @@ class _Queue:
 
     def _done(self, apex: bytes, task: asyncio.Task[None]) -> None:
         self._telling.pop(apex, None)
-        if task.cancelled():
-            return
-        if (error := task.exception()) is not None:
+        if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a NOTIFY failed", zone=to_text(apex), secondary=str(self._target), cause=repr(error))
         self._go_on()
 
