@@ -173,6 +173,8 @@ def test_without_the_key_file_nothing_is_signed(store: Path, capsys: pytest.Capt
     # What needs no secret goes on working.
     assert tags(capsys)
     assert "example.org" in run(capsys, "ds", "example.org")
+    run(capsys, "unsign", "example.org", "--now")
+    assert "RRSIG" not in run(capsys, "show", "example.org", "--generated")
 
 
 def test_with_a_wrong_passphrase_nothing_is_signed(
