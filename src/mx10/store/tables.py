@@ -76,6 +76,7 @@ change_sets: Final = Table(
     Column("author", Text, nullable=False),
     Column("message", Text, nullable=False),
     Column("at", BigInteger, nullable=False),
+    Column("settings", Text),  # JSON: options before and after; of a zone that went, its kind too; none: not touched
     sqlite_autoincrement=True,
 )
 Index("change_sets_apex", change_sets.c.apex, change_sets.c.id)

@@ -209,10 +209,6 @@ def test_what_cannot_be_reverted(ledger: Ledger) -> None:
     for number in (999, 0, -1, 1 << 63, 10**100):
         with pytest.raises(HistoryError, match=f"has no change {number}"):
             ledger.revert(ORIGIN, number, ANN)
-    settings = ledger.set_options(ORIGIN, ZoneOptions(notify=("127.0.0.1",)), BOB)
-    assert settings
-    with pytest.raises(RevertError, match="changed no records"):
-        ledger.revert(ORIGIN, settings.id, ANN)
 
 
 def test_the_rules_hold_for_a_revert(ledger: Ledger) -> None:
@@ -239,6 +235,43 @@ def test_a_zone_comes_back(ledger: Ledger) -> None:
     again = ledger.delete(ORIGIN, ANN)
     with pytest.raises(RevertError, match=f"undo change {again.id} instead"):
         ledger.revert(ORIGIN, gone.id, BOB)
+
+
+def test_reverting_settings(ledger: Ledger) -> None:
+    ledger.create(zone_of(""), ANN, options=ZoneOptions(catalog=False))
+    made = ledger.set_options(ORIGIN, ZoneOptions(catalog=False, notify=("127.0.0.1",), serial_style="counter"), BOB)
+    assert made
+    assert made.settings == ledger.history(ORIGIN, limit=1)[0].settings
+    ledger.set_options(ORIGIN, ZoneOptions(catalog=True, notify=("127.0.0.1",), serial_style="counter"), BOB)
+    undone = ledger.revert(ORIGIN, made.id, ANN)
+    assert undone
+    assert undone.kind == "revert"
+    assert ledger.info(ORIGIN).options == ZoneOptions(catalog=True)
+    assert ledger.revert(ORIGIN, made.id, ANN) is None
+    ledger.set_options(ORIGIN, ZoneOptions(notify=("::1",)), BOB)
+    with pytest.raises(RevertError, match="notify was set anew since"):
+        ledger.revert(ORIGIN, made.id, ANN)
+
+
+def test_a_zone_comes_back_with_its_options(ledger: Ledger) -> None:
+    options = ZoneOptions(serial_style="counter", notify=("127.0.0.1",))
+    ledger.create(zone_of(""), ANN, options=options)
+    ledger.revert(ORIGIN, ledger.delete(ORIGIN, ANN).id, BOB)
+    assert ledger.info(ORIGIN).options == options
+    assert ledger.info(ORIGIN).serial == 2
+
+
+def test_a_followed_zone_comes_back_as_it_was(ledger: Ledger) -> None:
+    """Signatures too, which are its primary's, and the serial."""
+    options = ZoneOptions(primaries=("127.0.0.1",))
+    ledger.follow(ORIGIN, ANN, options)
+    zone = zone_of("")
+    zone.nodes[ORIGIN][rr.DNSKEY] = (60, (b"\1\0\3\x0d" + bytes(64),))
+    ledger.replace(ORIGIN, zone, ANN, kind="transfer")
+    ledger.revert(ORIGIN, ledger.delete(ORIGIN, ANN).id, BOB)
+    assert plain(ledger.zone(ORIGIN)) == plain(zone)
+    info = ledger.info(ORIGIN)
+    assert (info.kind, info.options, info.serial) == ("secondary", options, 1)
 
 
 def test_pruning(store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:

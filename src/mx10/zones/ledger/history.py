@@ -1,17 +1,21 @@
 """What was: change sets in order, a zone as it was at a serial, and what undoes a change."""
 
+import json
 from collections.abc import Iterator
-from typing import Final
+from dataclasses import fields, replace
+from typing import Any, Final
 
 from sqlalchemy import Connection, delete, exists, func, select
 
 from mx10.dns import rrtypes as rr
 from mx10.dns.wirename import from_order_key, order_key, to_text
 from mx10.store.connect import Store
+from mx10.store.errors import DamagedStoreError
 from mx10.store.tables import change_sets, changes, feed
 from mx10.zones.ledger import rows
 from mx10.zones.ledger.difference import same
 from mx10.zones.ledger.errors import HistoryError, RevertError
+from mx10.zones.ledger.options import ZoneOptions
 from mx10.zones.ledger.serials import serial_of, with_serial
 from mx10.zones.ledger.values import GENERATED, ChangeSet, Edit, ZoneInfo
 from mx10.zones.zone import Node, Zone, add_empty_nonterminals
@@ -46,10 +50,7 @@ def with_changes(connection: Connection, each: ChangeSet, most: int) -> ChangeSe
     """A change set with its changes; without them where there are more than ``most``."""
     if rows.count_changes(connection, each.id, most) > most:
         return each
-    found = tuple(rows.read_changes(connection, each.apex, each.id))
-    return ChangeSet(
-        each.id, each.apex, each.kind, each.serial_before, each.serial_after, each.author, each.message, each.at, found
-    )
+    return replace(each, changes=tuple(rows.read_changes(connection, each.apex, each.id)))
 
 
 def since(connection: Connection, info: ZoneInfo, serial: int, most: int) -> list[ChangeSet] | None:
@@ -168,6 +169,40 @@ def find(connection: Connection, apex: bytes, number: int) -> ChangeSet:
         name = to_text(apex, final_dot=False)
         raise HistoryError(f"{name} has no change {number}; `mx10 zone log {name}` shows those it has")
     return rows.change_set(row)
+
+
+def was(gone: ChangeSet) -> dict[str, Any]:
+    """Kind, options (``before``), and whether mx10 signed it, of the zone that a change set took away."""
+    try:
+        found: dict[str, Any] = json.loads(gone.settings)
+        return {"kind": found["kind"], "signed": found["signed"], "before": found["before"]}
+    except (ValueError, KeyError, TypeError):
+        raise DamagedStoreError(f"change {gone.id} is damaged; put back a backup") from None
+
+
+def options_before(info: ZoneInfo, change_set: ChangeSet) -> ZoneOptions:
+    """The options of a zone with a change of them undone; what was set otherwise since stays as it is.
+
+    Raises:
+        RevertError: what it set was set anew since.
+    """
+    try:
+        found = json.loads(change_set.settings)
+        before, after = ZoneOptions.from_dict(found["before"]), ZoneOptions.from_dict(found["after"])
+    except (ValueError, KeyError, TypeError):
+        raise DamagedStoreError(f"change {change_set.id} is damaged; put back a backup") from None
+    undone: dict[str, Any] = {}
+    for each in fields(ZoneOptions):
+        old, new, now = (getattr(options, each.name) for options in (before, after, info.options))
+        if old == new or now == old:
+            continue
+        if now != new:
+            raise RevertError(
+                f"change {change_set.id} cannot be undone by itself: {each.name} was set anew since;"
+                f" set it as it shall be (`mx10 zone settings`)"
+            )
+        undone[each.name] = old
+    return replace(info.options, **undone)
 
 
 def undoing(connection: Connection, info: ZoneInfo, change_set: ChangeSet) -> list[Edit]:

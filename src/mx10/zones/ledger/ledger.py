@@ -1,5 +1,6 @@
 """The zones of the store: every way to change them. Those to read them are in ``reading``."""
 
+import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -192,11 +193,13 @@ class Ledger(Reader):
             now = self.clock()
             info = self._info(connection, apex)
             before = info.serial if info.rrsets else None
-            number = rows.add_change_set(connection, apex, "delete", before, None, author, now)
+            was = {"kind": info.kind, "signed": info.signed, "before": info.options.to_dict()}
+            number = rows.add_change_set(connection, apex, "delete", before, None, author, now, was)
             rows.note_all_gone(connection, number, info.id)
             rows.remove_zone(connection, info.id)
             rows.tell(connection, apex, now)
-            return ChangeSet(number, apex, "delete", before, None, author.name, author.message, now, None)
+            said = json.dumps(was)
+            return ChangeSet(number, apex, "delete", before, None, author.name, author.message, now, None, said)
 
     def set_options(self, apex: bytes, options: ZoneOptions, author: Author) -> ChangeSet | None:
         """Set what is set for this zone alone; None if that is so already.
@@ -206,15 +209,21 @@ class Ledger(Reader):
         """
         self._allow_force(author, False)
         with self.store.begin() as connection:
-            now = self.clock()
             info = self._info(connection, apex)
             if info.options == options:
                 return None
-            rows.update_zone(connection, info.id, options=options.to_json())
-            serial = info.serial
-            number = rows.add_change_set(connection, apex, "settings", serial, serial, author, now)
-            rows.tell(connection, apex, now)
-            return ChangeSet(number, apex, "settings", serial, serial, author.name, author.message, now, ())
+            return self._set_options(connection, info, options, author, "settings")
+
+    def _set_options(
+        self, connection: Connection, info: ZoneInfo, options: ZoneOptions, author: Author, kind: str
+    ) -> ChangeSet:
+        now, apex, serial = self.clock(), info.apex, info.serial
+        rows.update_zone(connection, info.id, options=options.to_json())
+        both = {"before": info.options.to_dict(), "after": options.to_dict()}
+        number = rows.add_change_set(connection, apex, kind, serial, serial, author, now, both)
+        rows.tell(connection, apex, now)
+        said = json.dumps(both)
+        return ChangeSet(number, apex, kind, serial, serial, author.name, author.message, now, (), said)
 
     def set_served(self, apex: bytes, served: bool) -> None:
         """Whether a zone is answered; if not, with SERVFAIL (a secondary that expired)."""
@@ -391,8 +400,8 @@ class Ledger(Reader):
                 return writing.finish()
 
     def revert(self, apex: bytes, number: int, author: Author, *, force: bool = False) -> ChangeSet | None:
-        """Undo a change set, by a new one; that of a zone's deletion brings the zone back, with default options and
-        unsigned: its keys are gone.
+        """Undo a change set, by a new one; that of a zone's deletion brings the zone back, but one that mx10 signed
+        unsigned, for its keys are gone.
 
         Returns:
             None where it is undone already.
@@ -410,6 +419,11 @@ class Ledger(Reader):
                 author = replace(author, message=f"change {number} undone")
             if target.kind == "delete":
                 done.append(self._bring_back(connection, target, author))
+            elif target.settings:
+                info = self._info(connection, apex)
+                if (options := history.options_before(info, target)) == info.options:
+                    raise _NothingDone
+                done.append(self._set_options(connection, info, options, author, "revert"))
             else:
                 info = self._editable(connection, apex, "revert")
                 edits = history.undoing(connection, info, target)
@@ -425,13 +439,22 @@ class Ledger(Reader):
             raise RevertError(f"change {target.id} took the zone away, but not last; undo change {last.id} instead")
         if target.serial_before is None:
             raise RevertError(f"change {target.id} took a zone away that never had records; make it anew")
-        info = self._begin_zone(connection, target.apex, "primary", ZoneOptions(), served=True)
+        was = history.was(target)
+        options = ZoneOptions.from_dict(was["before"])
+        info = self._begin_zone(connection, target.apex, str(was["kind"]), options, served=True)
         writing = Writing(connection, info, author, "revert", now, begins=True)
         gone = rows.read_changes(connection, target.apex, target.id)
-        soa = writing.apply(Edit(each.owner, each.type, each.before) for each in gone if each.type not in GENERATED)
+        soa = writing.apply(
+            Edit(each.owner, each.type, each.before)
+            for each in gone
+            # Without its keys nobody could keep signatures of ours true.
+            if not (was["signed"] and each.type in GENERATED)
+        )
         assert soa is not None
-        soa = _begun(connection, target.apex, soa, info.options, now, writing.id)
-        writing.conclude(soa)
+        followed = info.kind == "secondary"
+        if not followed:
+            soa = _begun(connection, target.apex, soa, options, now, writing.id)
+        writing.conclude(soa, as_given=followed)
         return writing.finish()
 
     def prune(self, signing_days: int) -> int:

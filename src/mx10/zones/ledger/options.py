@@ -45,11 +45,15 @@ class ZoneOptions:
     catalog: bool = True
     """Whether the zone is a member of the server's catalog zone (RFC 9432)."""
 
-    def to_json(self) -> str:
+    def to_dict(self) -> dict[str, Any]:
         """What differs from the defaults."""
         values = {each.name: getattr(self, each.name) for each in fields(self)}
         default = type(self)()
-        return json.dumps({name: value for name, value in values.items() if value != getattr(default, name)})
+        return {name: value for name, value in values.items() if value != getattr(default, name)}
+
+    def to_json(self) -> str:
+        """The same, as the database holds it."""
+        return json.dumps(self.to_dict())
 
     @classmethod
     @lru_cache(maxsize=4096)
@@ -60,7 +64,18 @@ class ZoneOptions:
             DamagedStoreError: it is not what ``to_json`` writes.
         """
         try:
-            found: dict[str, Any] = json.loads(text)
+            return cls.from_dict(json.loads(text))
+        except ValueError as error:
+            raise DamagedStoreError(f"the options of a zone are damaged ({error}); set them anew") from None
+
+    @classmethod
+    def from_dict(cls, found: dict[str, Any]) -> Self:
+        """The options that ``to_dict`` gave; keys nobody knows are left out.
+
+        Raises:
+            DamagedStoreError: it is not what that gives.
+        """
+        try:
             kinds = get_type_hints(cls)
             values = {name: _value(kinds[name], value) for name, value in found.items() if name in kinds}
         except (ValueError, AttributeError, TypeError) as error:

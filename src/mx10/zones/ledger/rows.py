@@ -1,5 +1,6 @@
 """Rows of the database to values and back. Statements only: what may be changed, and when, is decided elsewhere."""
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import Any, Final
@@ -192,6 +193,7 @@ def add_change_set(
     after: int | None,
     author: Author,
     at: int,
+    settings: dict[str, Any] | None = None,
 ) -> int:
     """Insert a change set; its id."""
     values = {
@@ -202,6 +204,7 @@ def add_change_set(
         "author": clean(author.name, MAX_AUTHOR),
         "message": clean(author.message, MAX_MESSAGE),
         "at": at,
+        "settings": settings and json.dumps(settings),
     }
     return int(connection.execute(insert(change_sets).values(values).returning(change_sets.c.id)).scalar_one())
 
@@ -234,7 +237,16 @@ def add_changes(
 def change_set(row: Row[Any], found: tuple[Change, ...] | None = None) -> ChangeSet:
     """A row of ``change_sets``."""
     return ChangeSet(
-        row.id, row.apex, row.kind, row.serial_before, row.serial_after, row.author, row.message, row.at, found
+        row.id,
+        row.apex,
+        row.kind,
+        row.serial_before,
+        row.serial_after,
+        row.author,
+        row.message,
+        row.at,
+        found,
+        row.settings or "",
     )
 
 

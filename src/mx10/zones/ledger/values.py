@@ -61,6 +61,9 @@ class ChangeSet:
     message: str
     at: int
     changes: tuple[Change, ...] | None
+    settings: str = ""
+    """JSON: the options of the zone ``before`` and ``after``, where they changed; of a zone that went, ``before`` and
+    its ``kind``."""
 
 
 @dataclass(frozen=True, slots=True)

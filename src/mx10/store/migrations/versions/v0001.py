@@ -49,6 +49,7 @@ def upgrade() -> None:
         sa.Column("author", sa.Text, nullable=False),
         sa.Column("message", sa.Text, nullable=False),
         sa.Column("at", sa.BigInteger, nullable=False),
+        sa.Column("settings", sa.Text),
         sqlite_autoincrement=True,
     )
     op.create_index("change_sets_apex", "change_sets", ["apex", "id"])
