@@ -1,5 +1,5 @@
-"""The peers as secondaries of one primary: BIND, Knot and PowerDNS follow its catalog zone (RFC 9432), so that they pick
-up its zones by themselves; NSD 4.6 has no catalogs, and is told by ``add`` and ``remove``.
+"""The peers as secondaries of one primary: BIND, Knot and PowerDNS follow its catalog zone (RFC 9432), so that they
+pick up its zones by themselves; NSD 4.6 has no catalogs, and is told by ``add`` and ``remove``.
 
 None reads a zone file. ``feed`` says whom they follow; it is set before ``start``.
 """
@@ -148,7 +148,9 @@ class PowerDnsSecondary(PowerDns):
             "loglevel": 4,
         }
         lines = (self.work / "pdns.conf").read_text().splitlines()
-        kept = [line for line in lines if line.partition("=")[0] not in (*settings, "bind-config", "bind-check-interval")]
+        kept = [
+            line for line in lines if line.partition("=")[0] not in (*settings, "bind-config", "bind-check-interval")
+        ]
         (self.work / "pdns.conf").write_text("\n".join([*kept, *(f"{k}={v}" for k, v in settings.items()), ""]))
 
 
