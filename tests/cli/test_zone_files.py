@@ -106,6 +106,9 @@ def test_a_folder(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
     said = run(capsys, "zone", "import", "zones")
     assert "z1.example has serial" in said
     assert said.endswith("zones: 0 new zones, 5 that were there\n")
+    Path("zones/twice.zone").write_text(f"$ORIGIN z1.example.\n{HEAD}")
+    said = run(capsys, "zone", "import", "zones", code=1)
+    assert "zones/z1.example.zone: z1.example is in twice.zone already; remove one of the two" in said
 
 
 def test_exporting_all(capsys: pytest.CaptureFixture[str]) -> None:

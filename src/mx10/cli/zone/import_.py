@@ -3,7 +3,6 @@
 import argparse
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -98,46 +97,50 @@ def _import_folder(
     for good, so a second run goes on where the first one ended."""
     from mx10.names import display
     from mx10.zones.folder import is_zone_file_name
-    from mx10.zones.ledger import NoSuchZoneError
+    from mx10.zones.ledger import ZoneExistsError
 
     try:
         names = sorted(each.name for each in folder.iterdir() if is_zone_file_name(each.name) and each.is_file())
     except OSError as error:
         raise NotDoneError(f"{folder} cannot be read: {error.strerror}; mend its rights") from None
-    failed: list[str] = []
-    known = 0
+    failed = 0
     bar = Bar(f"importing {folder}", len(names), "zones")
+    files: dict[bytes, str] = {}
+    present: list[str] = []
 
-    def refused(apex: bytes, error: "LedgerError") -> None:
+    def fail(error: object) -> None:
+        nonlocal failed
+        failed += 1
         bar.clear()
-        failed.append(display(apex))
         print(f"mx10 zone: {error}", file=sys.stderr)
 
+    def refused(apex: bytes, error: "LedgerError") -> None:
+        if isinstance(error, ZoneExistsError):
+            present.append(files[apex])
+        else:
+            fail(error)
+
     def new() -> "Iterator[Zone]":
-        nonlocal known
         for name in names:
             try:
                 zone = read_zone(str(folder / name), settings)
             except NotDoneError as error:
-                bar.clear()
-                failed.append(name)
-                print(f"mx10 zone: {error}", file=sys.stderr)
+                fail(error)
                 continue
-            with suppress(NoSuchZoneError):
-                ledger.info(zone.apex)
-                known += 1
-                try:
-                    _import_one(ledger, zone, who, args)
-                except NotDoneError as error:
-                    failed.append(name)
-                    print(f"mx10 zone: {error}", file=sys.stderr)
+            if zone.apex in files:
+                fail(f"{folder / name}: {display(zone.apex)} is in {files[zone.apex]} already; remove one of the two")
                 continue
+            files[zone.apex] = name
             yield zone
 
-    count = ledger.create_many(
-        new(), who, force=args.force, refused=refused, progress=lambda done: bar.reach(done + known)
-    )
+    count = ledger.create_many(new(), who, force=args.force, refused=refused, progress=bar.reach)
+    for done, name in enumerate(present):
+        bar.reach(count + done)
+        try:
+            _import_one(ledger, read_zone(str(folder / name), settings), who, args)
+        except NotDoneError as error:
+            fail(error)
     bar.clear()
-    more = f", {len(failed)} not" if failed else ""
-    print(f"{folder}: {count} new zones, {known} that were there{more}")
+    more = f", {failed} not taken" if failed else ""
+    print(f"{folder}: {count} new zones, {len(present)} that were there{more}")
     return not failed
