@@ -1,7 +1,8 @@
 """What the supervisor tells its workers: zones that changed, as frames on a socket pair.
 
 A frame is a length (4 octets), the length of an apex (1 octet), the apex, and the packed zone, empty where the zone is
-gone. Both ends are ours: nothing here is hostile.
+gone. An empty apex (no zone has it) is the order to read the certificate for TLS again. Both ends are ours: nothing
+here is hostile.
 """
 
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from struct import Struct
 from typing import Final
 
 _LENGTH: Final = Struct("!I")
+RENEW: Final = b"\0\0\0\1\0"
+"""The frame that orders to read the certificate again."""
 READY: Final = b"\1"
 """The one octet a worker says: it answers now."""
 

@@ -14,6 +14,7 @@ from mx10.config import NameserverSettings
 from mx10.nameserver.batch import attach
 from mx10.nameserver.responder import Responder
 from mx10.nameserver.tcp import Connections, listen_tcp
+from mx10.nameserver.tls import TlsListener, TlsSockets
 
 UDP_BUFFER: Final = 4 << 20
 """Octets of requests the kernel may hold for a socket while we are busy; it grants as much as net.core.rmem_max allows.
@@ -96,6 +97,15 @@ def bind(address: Address, *, shared: bool = False) -> Sockets:
     raise ListenError(f"no port of {host} is free for both UDP and TCP")
 
 
+def bind_stream(address: Address, *, shared: bool = False) -> socket.socket:
+    """Bind an address for TCP alone, and listen on it.
+
+    Raises:
+        ListenError: in use, not ours, or not allowed.
+    """
+    return _bind(*address, socket.SOCK_STREAM, shared)
+
+
 def _bind(host: str, port: int, kind: socket.SocketKind, shared: bool) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -145,10 +155,17 @@ def _mend(error: OSError) -> str:
 class Listeners:
     """Open sockets being answered on; ``close`` ends it."""
 
-    def __init__(self, sockets: Sequence[Sockets], connections: Connections, servers: Sequence[asyncio.Server]) -> None:
+    def __init__(
+        self,
+        sockets: Sequence[Sockets],
+        connections: Connections,
+        servers: Sequence[asyncio.Server],
+        encrypted: Sequence[TlsListener] = (),
+    ) -> None:
         self._sockets = sockets
         self._connections = connections
         self._servers = servers
+        self._encrypted = encrypted
         self.addresses: tuple[Address, ...] = tuple(each.udp.getsockname()[:2] for each in sockets)
 
     @property
@@ -163,21 +180,30 @@ class Listeners:
             loop.remove_reader(each.udp)
         for server in self._servers:
             server.close()
+        for listener in self._encrypted:
+            listener.close()
         self._connections.close()
         for each in self._sockets:
             with suppress(OSError):
                 each.close()
 
 
-async def serve_on(responder: Responder, sockets: Sequence[Sockets], settings: NameserverSettings) -> Listeners:
-    """Answer on sockets that are bound already."""
+async def serve_on(
+    responder: Responder, sockets: Sequence[Sockets], settings: NameserverSettings, tls: TlsSockets | None = None
+) -> Listeners:
+    """Answer on sockets that are bound already.
+
+    Args:
+        tls: those on which TLS is spoken.
+    """
     loop = asyncio.get_running_loop()
     connections = Connections(responder, settings)
     servers = []
     for each in sockets:
         loop.add_reader(each.udp, attach(each.udp, responder, settings.edns_payload))
         servers.append(await listen_tcp(each.tcp, connections))
-    return Listeners(sockets, connections, servers)
+    encrypted = [TlsListener(each, tls.context, connections, settings) for each in tls.sockets] if tls else []
+    return Listeners(sockets, connections, servers, encrypted)
 
 
 async def listen(responder: Responder, addresses: Sequence[Address], settings: NameserverSettings) -> Listeners:

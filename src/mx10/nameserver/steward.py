@@ -111,6 +111,8 @@ class Steward:
 
     def file_changed(self, apex: bytes, packed: bytes | None) -> None:
         """A zone from a file changed, is new, or gone."""
+        if not apex:
+            return  # an order to workers
         if packed is None:
             self.files.pop(apex, None)
         else:

@@ -14,6 +14,7 @@ import resource
 import selectors
 import signal
 import socket
+import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -26,8 +27,9 @@ from typing import Final
 from mx10.config import NameserverSettings, ZoneSettings
 from mx10.dns.wirename import to_text
 from mx10.logs import get_logger
-from mx10.nameserver.control import READY, frame
-from mx10.nameserver.listeners import Address, ListenError, Sockets, bind, format_address, parse_address
+from mx10.nameserver.control import READY, RENEW, frame
+from mx10.nameserver.listeners import Address, ListenError, Sockets, bind, bind_stream, format_address, parse_address
+from mx10.nameserver.tls import TlsError, TlsSockets, make_context
 from mx10.nameserver.watch import FolderWatch, watch_folder
 from mx10.nameserver.worker import run_worker
 from mx10.zones.folder import Changes, ZoneFolder
@@ -111,6 +113,8 @@ class Supervisor:
         self._workers: dict[int, _Worker] = {}
         self._respawns: list[tuple[float, int]] = []
         self._sockets: list[list[Sockets]] = []
+        self._tls_sockets: list[list[socket.socket]] = []
+        self._tls: ssl.SSLContext | None = None
         self._stopping = False
         self._plan = steward
         self._steward: _Worker | None = None
@@ -136,6 +140,7 @@ class Supervisor:
                     f"cannot watch {self._path}: {error.strerror}; allow more by fs.inotify.max_user_instances"
                 ) from error
             _drop_privileges(self._settings, addresses, self._path)
+            self._read_certificate()
             self._listen_to_signals()
             self._selector.register(self._watch, selectors.EVENT_READ)
             problems = self._load()
@@ -163,9 +168,36 @@ class Supervisor:
             addresses = [each.udp.getsockname()[:2] for each in first]
             rest = [[bind(address, shared=True) for address in addresses] for _ in range(self._settings.workers - 1)]
             self._sockets = [first, *rest]
+            encrypted = [parse_address(text, 853) for text in self._settings.tls_listen]
+            for address in encrypted:
+                bind_stream(address).close()
+            self._tls_sockets = [
+                [bind_stream(address, shared=True) for address in encrypted] for _ in range(self._settings.workers)
+            ]
         except ListenError as error:
             raise StartError(str(error)) from error
         return addresses
+
+    def _read_certificate(self) -> None:
+        if not self._settings.tls_listen:
+            return
+        try:
+            self._tls = make_context(self._settings)
+        except TlsError as error:
+            raise StartError(str(error)) from None
+
+    def _renew_certificate(self) -> None:
+        """Have everybody read the certificate again, if it can be used; workers that come later inherit ours."""
+        if self._tls is None:
+            return
+        try:
+            self._tls = make_context(self._settings)
+        except TlsError as error:
+            log.error("the certificate is not read again; the one from before stays", cause=str(error))
+            return
+        for worker in list(self._workers.values()):
+            self._tell(worker, RENEW)
+        log.info("certificate read again", certificate=str(self._settings.tls_certificate))
 
     def _listen_to_signals(self) -> None:
         self._wake_reader.setblocking(False)
@@ -219,6 +251,7 @@ class Supervisor:
             self._reap()
         if signal.SIGHUP in numbers:
             log.info("reading the folder again", folder=str(self._path))
+            self._renew_certificate()
             self._reload(None)
 
     def _reload(self, paths: set[Path] | None) -> None:
@@ -281,6 +314,9 @@ class Supervisor:
             for sockets in self._sockets:
                 for each in sockets:
                     each.close()
+            for streams in self._tls_sockets:
+                for stream in streams:
+                    stream.close()
             plan.live(theirs, self._folder.zones)
             status = 0
         except BaseException:
@@ -309,8 +345,12 @@ class Supervisor:
             for number, sockets in enumerate(self._sockets):
                 for each in sockets if number != index else ():
                     each.close()
+            for number, streams in enumerate(self._tls_sockets):
+                for stream in streams if number != index else ():
+                    stream.close()
+            tls = TlsSockets(self._tls_sockets[index], self._tls) if self._tls is not None else None
             desk = self._plan.desk if self._plan is not None else None
-            run_worker(self._folder.zones, self._sockets[index], theirs, self._settings, desk)
+            run_worker(self._folder.zones, self._sockets[index], theirs, self._settings, desk, tls)
             status = 0
         except BaseException:
             log.exception("worker failed", worker=index)
@@ -429,6 +469,9 @@ class Supervisor:
         for sockets in self._sockets:
             for each in sockets:
                 each.close()
+        for streams in self._tls_sockets:
+            for stream in streams:
+                stream.close()
         if self._watch is not None:
             self._watch.close()
         self._selector.close()

@@ -69,7 +69,8 @@ class Connections:
         for connection, last in list(self._open.items()):
             if last > oldest:
                 break
-            connection.abort()
+            if not connection.is_served(loop.time(), self._settings.transfer_stall_seconds):
+                connection.abort()
         self._sweeper = loop.call_later(_SWEEP_SECONDS, self._sweep) if self._open else None
 
     def close(self) -> None:
@@ -84,7 +85,18 @@ class Connections:
 class Connection(asyncio.Protocol):
     """One client: length-prefixed messages in, length-prefixed messages out."""
 
-    __slots__ = ("_behind", "_buffer", "_client", "_connections", "_operation", "_stalled", "_transport", "_writable")
+    __slots__ = (
+        "_behind",
+        "_buffer",
+        "_client",
+        "_connections",
+        "_operation",
+        "_queued",
+        "_queued_since",
+        "_stalled",
+        "_transport",
+        "_writable",
+    )
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
@@ -94,6 +106,8 @@ class Connection(asyncio.Protocol):
         self._writable = asyncio.Event()
         self._stalled = False
         self._behind = False
+        self._queued = 0
+        self._queued_since = 0.0
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -153,13 +167,15 @@ class Connection(asyncio.Protocol):
     def _hand_in(self, relay: Relay, message: bytes) -> None:
         """Have the steward answer; until he has, nothing more is read, and so nothing can pile up here."""
         if self._transport is not None:
+            self._queued_since = 0.0
             self._operation = asyncio.ensure_future(self._pass_on(relay, message, self._transport))
             self._transport.pause_reading()
 
     async def _pass_on(self, relay: Relay, message: bytes, transport: asyncio.Transport) -> None:
         client = transport.get_extra_info("peername") or (self._client, 0)
         try:
-            async with aclosing(relay.stream(message, client, "tcp")) as responses:
+            encrypted = transport.get_extra_info("ssl_object") is not None
+            async with aclosing(relay.stream(message, client, "tls" if encrypted else "tcp")) as responses:
                 async for response in responses:
                     transport.write(len(response).to_bytes(2, "big") + response)
                     if self._stalled:
@@ -180,6 +196,17 @@ class Connection(asyncio.Protocol):
     def _read_on(self) -> None:
         if self._transport is not None and not self._stalled and not self._behind and self._operation is None:
             self._transport.resume_reading()
+
+    def is_served(self, now: float, stall_seconds: float) -> bool:
+        """Whether an operation goes on for the client: the steward is at it, or the client takes what it brings,
+        however slowly.
+        """
+        if self._operation is None or self._transport is None:
+            return False
+        queued = self._transport.get_write_buffer_size()
+        if queued != self._queued or not self._queued_since:
+            self._queued, self._queued_since = queued, now
+        return now - self._queued_since < stall_seconds
 
     def pause_writing(self) -> None:
         self._stalled = True

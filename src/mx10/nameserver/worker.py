@@ -13,17 +13,21 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from mx10.config import NameserverSettings
+from mx10.logs import get_logger
 from mx10.nameserver.control import READY, FrameReader
 from mx10.nameserver.listeners import Sockets, serve_on
 from mx10.nameserver.relay import Relay
 from mx10.nameserver.responder import Responder
 from mx10.nameserver.table import ZoneTable
+from mx10.nameserver.tls import TlsError, TlsSockets, load_certificate
 
 _COLLECT_EVERY: Final = 10_000
 """New containers between two looks for garbage in cycles; a look takes a millisecond or less. Looks by the clock met
 all zones opened since the last and took half a second.
 """
 _CONTROL_READ: Final = 1 << 18
+
+log = get_logger("nameserver")
 
 
 def run_worker(
@@ -32,6 +36,7 @@ def run_worker(
     control: socket.socket,
     settings: NameserverSettings,
     desk: str | None = None,
+    tls: TlsSockets | None = None,
 ) -> None:
     """Answer until told to stop (SIGTERM) or until the supervisor is gone.
 
@@ -40,6 +45,7 @@ def run_worker(
         sockets: this worker's own, bound and non-blocking.
         control: its end of the control socket, non-blocking.
         desk: the path of the steward's socket, if there is a steward.
+        tls: this worker's own sockets for TLS, if it is spoken.
     """
     # Ctrl-C and SIGHUP reach the whole process group; only the supervisor acts on them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -47,7 +53,7 @@ def run_worker(
     collect_only_what_is_young()
     with asyncio.Runner() as runner:
         relay = Relay(desk) if desk is not None else None
-        runner.run(_serve(Responder(ZoneTable(zones), settings, relay), sockets, control, settings))
+        runner.run(_serve(Responder(ZoneTable(zones), settings, relay), sockets, control, settings, tls))
 
 
 def collect_only_what_is_young() -> None:
@@ -62,12 +68,16 @@ def collect_only_what_is_young() -> None:
 
 
 async def _serve(
-    responder: Responder, sockets: Sequence[Sockets], control: socket.socket, settings: NameserverSettings
+    responder: Responder,
+    sockets: Sequence[Sockets],
+    control: socket.socket,
+    settings: NameserverSettings,
+    tls: TlsSockets | None,
 ) -> None:
     loop = asyncio.get_running_loop()
     done = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, done.set)
-    listeners = await serve_on(responder, sockets, settings)
+    listeners = await serve_on(responder, sockets, settings, tls)
     frames = FrameReader()
 
     def on_control() -> None:
@@ -81,7 +91,9 @@ async def _serve(
             loop.remove_reader(control)
             done.set()
         for apex, packed in frames.feed(data):
-            if packed is None:
+            if not apex:
+                _renew_certificate(tls, settings)
+            elif packed is None:
                 responder.remove_zone(apex)
             else:
                 responder.put_zone(apex, packed)
@@ -90,3 +102,11 @@ async def _serve(
     control.send(READY)
     await done.wait()
     listeners.close()
+
+
+def _renew_certificate(tls: TlsSockets | None, settings: NameserverSettings) -> None:
+    if tls is not None:
+        try:
+            load_certificate(tls.context, settings)
+        except TlsError as error:
+            log.error("the certificate is not read again; the one from before stays", cause=str(error))
