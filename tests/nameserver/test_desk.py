@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ async def asked(path: Path, message: bytes, client: str = "192.0.2.1") -> list[b
     return [response async for response in hand_in(str(path), message, client, 4711, "tcp")]
 
 
-async def three(operation: Operation) -> AsyncIterator[bytes]:
+async def three(operation: Operation) -> AsyncGenerator[bytes, None]:
     name = operation.key_name or b"\0"
     for number in range(3):
         text = f"{operation.client} {operation.port} {operation.transport} {number}".encode()
@@ -66,7 +66,7 @@ def test_only_our_user_and_group_may_come(tmp_path: Path) -> None:
 
 
 async def test_a_signed_operation(desk: Desk, path: Path) -> None:
-    async def plain(operation: Operation) -> AsyncIterator[bytes]:
+    async def plain(operation: Operation) -> AsyncGenerator[bytes, None]:
         async for response in three(operation):
             yield response[: response.index(b"192.0.2")]
 
@@ -108,7 +108,7 @@ async def test_what_deserves_no_answer(message: bytes, desk: Desk, path: Path) -
 
 
 async def test_a_handler_that_fails_ends_its_operation_alone(desk: Desk, path: Path) -> None:
-    async def fails(operation: Operation) -> AsyncIterator[bytes]:
+    async def fails(operation: Operation) -> AsyncGenerator[bytes, None]:
         yield b"one"
         raise RuntimeError("a fault")
 
@@ -120,7 +120,7 @@ async def test_a_handler_that_fails_ends_its_operation_alone(desk: Desk, path: P
 async def test_a_client_that_leaves_ends_its_operation(desk: Desk, path: Path) -> None:
     ended = asyncio.Event()
 
-    async def endless(operation: Operation) -> AsyncIterator[bytes]:
+    async def endless(operation: Operation) -> AsyncGenerator[bytes, None]:
         try:
             while True:
                 yield bytes(60_000)

@@ -1,6 +1,7 @@
 """Secondary zones in a store, and primaries on loopback that do what a test tells them."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -264,6 +265,25 @@ async def test_timers_are_kept_over_a_restart(ledger: Ledger) -> None:
             await world.until(lambda: len(world.follower) == 1)
             await asyncio.sleep(0.1)
         assert zone.asked == [rr.AXFR]
+
+
+async def test_what_a_primary_said_is_kept_over_a_restart(ledger: Ledger) -> None:
+    zone = Zone([(soa(1), {a(1)})])
+    async with Hostile(zone) as primary:
+        async with working(ledger) as world:
+            world.follow(at(primary))
+            await world.refresh()
+            zone.move(2, a(2))
+            primary.udp = primary.tcp = silent
+            followed = FollowedZones(ledger).find(APEX)
+            assert followed is not None
+            world.follower.notified(APEX, "127.0.0.1")
+            await world.follower.promise(followed)
+            assert world.state().due <= time.time() * 1000
+        primary.udp = primary.tcp = zone
+        # Whoever comes after us asks at once, although refresh is an hour.
+        async with working(ledger) as world:
+            await world.until(lambda: ledger.info(APEX).serial == 2)
 
 
 async def test_an_older_serial_is_not_taken(ledger: Ledger) -> None:

@@ -16,7 +16,7 @@ from mx10.nameserver.transfer_in import NoSeal
 from mx10.nameserver.update_policy import Client
 from mx10.store.connect import open_store
 from mx10.zones.ledger import Author, Ledger, ZoneOptions
-from mx10.zones.ledger.followed import FollowedZones
+from mx10.zones.ledger.followed import Followed, FollowedZones
 from mx10.zones.zone import Zone
 from tests.nameserver.test_update import inline
 
@@ -32,6 +32,9 @@ class Listening(Follower):
 
     def notified(self, apex: bytes, source: str) -> None:
         self.told.append((apex, source))
+
+    async def promise(self, followed: Followed) -> None:
+        assert self.told[-1][0] == followed.apex
 
 
 def soa(serial: int) -> bytes:

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -54,7 +54,7 @@ def test_any_packet_is_one_or_the_other(packet: bytes) -> None:
     assert is_operation(packet) in (True, False)
 
 
-async def echo(operation: Operation) -> AsyncIterator[bytes]:
+async def echo(operation: Operation) -> AsyncGenerator[bytes, None]:
     count = 200 if operation.parsed.question and operation.parsed.question.type == rr.AXFR else 1
     for _ in range(count):
         text = f"{operation.client} {operation.transport}".encode()
@@ -138,7 +138,7 @@ async def test_a_stream_keeps_its_order(worker: Worker) -> None:
 async def test_questions_are_answered_meanwhile(worker: Worker) -> None:
     begun, go_on = asyncio.Event(), asyncio.Event()
 
-    async def slow(operation: Operation) -> AsyncIterator[bytes]:
+    async def slow(operation: Operation) -> AsyncGenerator[bytes, None]:
         begun.set()
         await go_on.wait()
         yield UPDATE[:2] + b"\xa8\0" + UPDATE[4:]
@@ -158,7 +158,7 @@ async def test_questions_are_answered_meanwhile(worker: Worker) -> None:
 async def test_a_client_that_leaves(worker: Worker) -> None:
     ended = asyncio.Event()
 
-    async def endless(operation: Operation) -> AsyncIterator[bytes]:
+    async def endless(operation: Operation) -> AsyncGenerator[bytes, None]:
         try:
             while True:
                 yield bytes(60_000)
@@ -171,7 +171,14 @@ async def test_a_client_that_leaves(worker: Worker) -> None:
 
 
 async def test_nobody_at_the_desk(worker: Worker, tmp_path: Path) -> None:
-    (tmp_path / "mx10.sock").unlink()
+    path = tmp_path / "mx10.sock"
+    path.rename(tmp_path / "away")
+    # A NOTIFY waits for the next steward.
+    worker.desk.for_opcode(Opcode.NOTIFY, echo)
+    waiting = asyncio.create_task(worker.udp(encode(Message(5, Opcode.NOTIFY << 11, Question(APEX, rr.SOA)))))
     assert m.parse(await worker.udp(UPDATE)).rcode == Rcode.SERVFAIL
     (response,) = await worker.tcp(AXFR, answers=1)
     assert m.parse(response).rcode == Rcode.SERVFAIL
+    assert not waiting.done()
+    (tmp_path / "away").rename(path)
+    assert b"127.0.0.1 udp" in await waiting

@@ -11,7 +11,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol, TypeVar
 
 from mx10.config import FollowingSettings, ZoneSettings
@@ -39,6 +39,8 @@ from mx10.zones.ledger.serials import is_newer
 
 _SAVE_SECONDS: Final = 1.0
 """How long what is learnt of zones may wait to be written: a second's worth is one transaction."""
+_PROMISE_SECONDS: Final = 0.02
+"""The same for a zone of which we acknowledge that it changed."""
 _NOTIFIED_MILLISECONDS: Final = 1000
 """A zone is not asked for more often than this, however often its primaries say that it changed."""
 _STORE_RETRY_SECONDS: Final = 10
@@ -100,6 +102,8 @@ class Follower:
         self._waiting: dict[bytes, list[asyncio.Future[Refreshed]]] = {}
         self._consumed: dict[bytes, int] = {}
         self._wake = asyncio.Event()
+        self._promised = asyncio.Event()
+        self._saved = asyncio.Event()
         self._transfers = asyncio.Semaphore(settings.transfers_at_once)
         self._large = asyncio.Lock()
         self.counts = {"checks": 0, "axfr": 0, "ixfr": 0, "failures": 0, "expired": 0}
@@ -394,13 +398,31 @@ class Follower:
 
     # ---------------------------------------------------------------- where they stand
 
+    async def promise(self, followed: Followed) -> None:
+        """Write that a zone is due, so that a restart right now does not forget what its primary said. A store that
+        takes no writes now is no reason not to ask."""
+        apex = followed.apex
+        before = self._unsaved.get(apex) or Following.from_json(followed.state)
+        self._unsaved[apex] = replace(before, due=min(before.due, self._clock()))
+        self._promised.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(2 * _SAVE_SECONDS):
+                await self._saved.wait()
+
     async def _keep_saving(self) -> None:
         while True:
-            await asyncio.sleep(_SAVE_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_SAVE_SECONDS):
+                    await self._promised.wait()
+                    # Others that are notified at the same moment come along.
+                    await asyncio.sleep(_PROMISE_SECONDS)
+            self._promised.clear()
+            saved, self._saved = self._saved, asyncio.Event()
             try:
                 await self._save()
             except StoreError as error:
                 log.error("where secondary zones stand was not written; tried again", cause=str(error))
+            saved.set()
 
     async def _save(self) -> None:
         if not self._unsaved:

@@ -78,6 +78,7 @@ class NotifyReceiver:
         theirs = _serial(message, apex)
         if theirs is None or zone.soa is None or not zone.served or is_newer(theirs, serial_of(zone.soa)):
             self._follower.notified(apex, client.address)
+            await self._follower.promise(zone)
         return Rcode.NOERROR
 
 

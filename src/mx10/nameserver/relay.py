@@ -23,6 +23,10 @@ MOST_STREAMS: Final = 200
 """The same for streams."""
 DATAGRAM_SECONDS: Final = 30.0
 """How long an operation that came by datagram may take: by then its client gave up."""
+NOTIFY_SECONDS: Final = 5.0
+"""How long a NOTIFY waits for a steward that is being replaced. Many who send it take any answer for one, SERVFAIL too,
+and would not come again; who gets none does (RFC 1996 section 3.6)."""
+_AGAIN_SECONDS: Final = 0.25
 
 _OPERATIONS: Final = frozenset({rr.Opcode.NOTIFY, rr.Opcode.UPDATE})
 _TRANSFERS: Final = frozenset({rr.AXFR, rr.IXFR})
@@ -80,15 +84,28 @@ class Relay:
         task.add_done_callback(self._datagrams.discard)
 
     async def _one(self, packet: bytes, client: tuple[Any, ...], reply: Callable[[bytes], None]) -> None:
+        notify = packet[2] >> 3 & 0xF == rr.Opcode.NOTIFY
         try:
             async with asyncio.timeout(DATAGRAM_SECONDS):
-                async with aclosing(self._responses(packet, client, "udp")) as responses:
+                if notify:
+                    await self._wait_for_steward()
+                async with aclosing(self._responses(packet, client, "udp", silent=notify)) as responses:
                     async for response in responses:
                         # One datagram answers one: a transfer over UDP is cut off by whoever makes it (RFC 1995).
                         reply(response)
                         return
         except TimeoutError:
             return
+
+    async def _wait_for_steward(self) -> None:
+        for _ in range(int(NOTIFY_SECONDS / _AGAIN_SECONDS)):
+            try:
+                _, writer = await asyncio.open_unix_connection(self._path)
+            except OSError:
+                await asyncio.sleep(_AGAIN_SECONDS)
+            else:
+                writer.transport.abort()
+                return
 
     async def stream(
         self, message: bytes, client: tuple[Any, ...], transport: Literal["tcp", "tls"]
@@ -106,8 +123,14 @@ class Relay:
             self._streams -= 1
 
     async def _responses(
-        self, message: bytes, client: tuple[Any, ...], transport: Literal["udp", "tcp", "tls"]
+        self,
+        message: bytes,
+        client: tuple[Any, ...],
+        transport: Literal["udp", "tcp", "tls"],
+        *,
+        silent: bool = False,
     ) -> AsyncGenerator[bytes, None]:
+        """What comes back; ``silent``: nothing where nobody is at the desk, instead of SERVFAIL."""
         begun = False
         try:
             async with aclosing(hand_in(self._path, message, client[0], client[1], transport)) as responses:
@@ -120,7 +143,7 @@ class Relay:
                 # Once, not for each: the steward is being replaced, or was never there.
                 self._failed = True
                 log.error("nobody is at the steward's desk; SERVFAIL meanwhile", desk=self._path, cause=str(error))
-            if not begun:
+            if not begun and not silent:
                 yield _servfail(message)
 
 
