@@ -6,6 +6,7 @@ Every outcome is one of three: a ``Query``, a ``Refused`` with the response code
 deserve no reply (RFC 8906 section 3.1 names the behaviours expected).
 """
 
+import struct
 from struct import Struct
 from typing import Final, NamedTuple
 
@@ -38,7 +39,8 @@ class Query(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """A request that gets a response code and nothing else; ``question`` is empty where it could not be read."""
+    """A request that gets a response code and nothing else; ``question`` is empty where it could not be read, ``edns``
+    says whether an OPT record could."""
 
     id: int
     flags: int
@@ -59,9 +61,9 @@ def read_question(packet: bytes) -> Query | Refused | None:
     if flags & QR:
         return None
     if flags >> 11 & 0xF != Opcode.QUERY:
-        return Refused(ident, flags, Rcode.NOTIMP)
+        return Refused(ident, flags, Rcode.NOTIMP, edns=_has_opt(packet))
     if questions != 1:
-        return Refused(ident, flags, Rcode.FORMERR)
+        return Refused(ident, flags, Rcode.FORMERR, edns=_has_opt(packet))
     # No name stands before the question's, so it can have no compression pointer; a length octet above 63 is an error
     # here.
     at = 12
@@ -77,11 +79,11 @@ def read_question(packet: bytes) -> Query | Refused | None:
             return Refused(ident, flags, Rcode.FORMERR)
     end = at + 4
     if at - 12 > MAX_NAME or end > size:
-        return Refused(ident, flags, Rcode.FORMERR)
+        return Refused(ident, flags, Rcode.FORMERR, edns=_has_opt(packet))
     question = packet[12:end]
     # A query has nothing in these two sections; only an IXFR question has (RFC 1995), and we hear those elsewhere.
     if answers or authorities:
-        return Refused(ident, flags, Rcode.FORMERR, question)
+        return Refused(ident, flags, Rcode.FORMERR, question, edns=_has_opt(packet))
     rrtype, klass = _TYPE_CLASS.unpack_from(packet, at)
     query = Query(ident, flags, packet[12:at].lower(), rrtype, klass, question)
     if end == size and not additionals:
@@ -126,6 +128,29 @@ def _read_additional(packet: bytes, at: int, count: int, query: Query) -> Query 
     if query.version:
         return Refused(query.id, query.flags, Rcode.BADVERS, query.question, edns=True)
     return query
+
+
+def _has_opt(packet: bytes) -> bool:
+    """Whether a request that gets no answer had an OPT record, so that the refusal has one too (RFC 6891 section
+    6.1.1). What cannot be walked through has none.
+    """
+    questions, *records = HEADER.unpack_from(packet)[2:]
+    at = 12
+    try:
+        # As above, the packet's own length bounds what its counts claim.
+        for _ in range(questions):
+            at = _name_end(packet, at) + 4
+        for section, count in enumerate(records):
+            for _ in range(count):
+                root = not packet[at]
+                at = _name_end(packet, at)
+                rrtype, _, _, length = _FIXED.unpack_from(packet, at)
+                at += 10 + length
+                if rrtype == OPT and section == 2:
+                    return root and at <= len(packet)
+    except (WireError, IndexError, struct.error):
+        pass
+    return False
 
 
 def _name_end(packet: bytes, at: int) -> int:

@@ -112,6 +112,16 @@ class Rcode(IntEnum):
     BADCOOKIE = 23
 
 
+class Ede(IntEnum):
+    """Why an answer is as it is: the extended DNS errors we send (RFC 8914 section 4)."""
+
+    NOT_READY = 14
+    PROHIBITED = 18
+    NOT_AUTHORITATIVE = 20
+    NOT_SUPPORTED = 21
+    INVALID_DATA = 24
+
+
 def type_to_text(number: int) -> str:
     """The mnemonic of a record type, or ``TYPE`` and its number where it has none (RFC 3597 section 5)."""
     return _NAMES.get(number) or f"TYPE{number}"

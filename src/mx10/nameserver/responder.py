@@ -20,7 +20,11 @@ from mx10.nameserver.table import ZoneTable
 
 EDNS_NSID: Final = 3
 """Option code of the name server identifier (RFC 5001)."""
+EDNS_EDE: Final = 15
+"""Option code of the extended DNS error (RFC 8914)."""
 MAX_TCP: Final = 0xFFFF
+_MOST_OVER_TCP: Final = MAX_TCP - 12 - 259 - 300
+"""Octets of records that fit into a message with any question and any OPT record of ours."""
 _WORTH_KEEPING: Final = 1500
 """Octets of records: to write more of them down costs more than ten ordinary answers."""
 
@@ -30,13 +34,13 @@ _NO_RECORDS: Final = (b"\0\0\0\0\0\0", b"\0\0\0\0\0\1")
 # 3.1.3 wants a code, never silence). Transfers are refused rather than unimplemented: the client must not retry them
 # here.
 _META_TYPES: Final = {
-    rr.OPT: rr.Rcode.FORMERR,
-    rr.TSIG: rr.Rcode.FORMERR,
-    rr.TKEY: rr.Rcode.REFUSED,
-    rr.AXFR: rr.Rcode.REFUSED,
-    rr.IXFR: rr.Rcode.REFUSED,
-    rr.MAILA: rr.Rcode.NOTIMP,
-    rr.MAILB: rr.Rcode.NOTIMP,
+    rr.OPT: (rr.Rcode.FORMERR, None),
+    rr.TSIG: (rr.Rcode.FORMERR, None),
+    rr.TKEY: (rr.Rcode.REFUSED, rr.Ede.NOT_SUPPORTED),
+    rr.AXFR: (rr.Rcode.REFUSED, rr.Ede.PROHIBITED),
+    rr.IXFR: (rr.Rcode.REFUSED, rr.Ede.PROHIBITED),
+    rr.MAILA: (rr.Rcode.NOTIMP, rr.Ede.NOT_SUPPORTED),
+    rr.MAILB: (rr.Rcode.NOTIMP, rr.Ede.NOT_SUPPORTED),
 }
 # Over UDP one record set answers for all of the name's (RFC 8482): nobody gets a large answer for a small question.
 _BRIEF_OVER_UDP: Final = frozenset({rr.ANY, rr.RRSIG})
@@ -128,9 +132,9 @@ class Responder:
             return None
         if isinstance(query, Refused):
             return self._refuse(query)
-        rcode = _META_TYPES.get(query.type)
-        if rcode is not None:
-            return self._refuse_query(query, rcode)
+        refusal = _META_TYPES.get(query.type)
+        if refusal is not None:
+            return self._refuse_query(query, *refusal)
         if query.klass != rr.IN:
             return self._answer_chaos(query, udp)
         # Only the plainest form of a question earns a whole response of its own: there are few such forms of each.
@@ -139,7 +143,7 @@ class Responder:
             return packet[:2] + older
         compiled = self._compiled(query, udp, keep=not plain)
         if compiled is None:
-            return self._refuse_query(query, rr.Rcode.REFUSED)
+            return self._refuse_query(query, rr.Rcode.REFUSED, rr.Ede.NOT_AUTHORITATIVE)
         response = self._write(query, compiled, udp)
         if plain:
             self.cache.keep_exact(packet[2:], response[2:], compiled.apexes)
@@ -167,6 +171,10 @@ class Responder:
             if reply is None:
                 return None
             compiled = compile_reply(reply, question)
+            if not udp and query.type in _BRIEF_OVER_UDP and compiled.cuts[0][1] > _MOST_OVER_TCP:
+                # All of them do not fit into any message; one does.
+                reply = answer(self.table, query.name, query.type, dnssec=query.do)
+                compiled = compiled if reply is None else compile_reply(reply, question)
             # One that was much work is kept in any case: the client may ask in thousands of forms, each plain.
             if keep or len(compiled.tail) > _WORTH_KEEPING:
                 self.cache.keep_compiled(key, compiled)
@@ -185,18 +193,25 @@ class Responder:
         # amplify.
         return _HEADER.pack(query.id, flags | TC, 1, 0, 0, bool(opt)) + query.question + opt
 
-    def _opt_for(self, query: Query) -> bytes:
+    def _opt_for(self, query: Query, why: rr.Ede | None = None) -> bytes:
         """The OPT record of a response: only where the request had one (RFC 6891 section 6.1.1), its DO bit copied (RFC
         3225 section 3).
+
+        Args:
+            why: goes along as an extended error, a number without text: six octets.
         """
         if not query.edns:
             return b""
-        if self._nsid and any(code == EDNS_NSID for code, _ in query.options):
-            return encode_opt(Edns(self._limit, do=query.do, options=((EDNS_NSID, self._nsid),)))
-        return self._do_opt if query.do else self._opt
+        nsid = self._nsid and any(code == EDNS_NSID for code, _ in query.options)
+        if not nsid and why is None:
+            return self._do_opt if query.do else self._opt
+        options: tuple[tuple[int, bytes], ...] = ((EDNS_NSID, self._nsid),) if nsid else ()
+        if why is not None:
+            options += ((EDNS_EDE, why.to_bytes(2, "big")),)
+        return encode_opt(Edns(self._limit, do=query.do, options=options))
 
-    def _refuse_query(self, query: Query, rcode: rr.Rcode) -> bytes:
-        opt = self._opt_for(query)
+    def _refuse_query(self, query: Query, rcode: rr.Rcode, why: rr.Ede | None = None) -> bytes:
+        opt = self._opt_for(query, why)
         flags = QR | rcode | query.flags & (RD | CD)
         return (
             query.id.to_bytes(2, "big")
@@ -209,7 +224,10 @@ class Responder:
 
     def _refuse(self, request: Refused) -> bytes:
         """A response code alone. The upper bits of an extended one, BADVERS, go into the OPT record."""
-        opt = encode_opt(Edns(self._limit), request.rcode) if request.edns else b""
+        opt = b""
+        if request.edns:
+            why = rr.Ede.NOT_SUPPORTED.to_bytes(2, "big") if request.rcode == rr.Rcode.NOTIMP else b""
+            opt = encode_opt(Edns(self._limit, options=((EDNS_EDE, why),) if why else ()), request.rcode)
         flags = QR | request.flags & (0x7800 | RD | CD) | request.rcode & 0xF
         count = b"\0\1" if request.question else b"\0\0"
         return (
@@ -227,7 +245,7 @@ class Responder:
         """
         text = self._chaos.get(query.name) if query.klass == rr.CH else None
         if text is None or query.type not in (rr.TXT, rr.ANY):
-            return self._refuse_query(query, rr.Rcode.REFUSED)
+            return self._refuse_query(query, rr.Rcode.REFUSED, rr.Ede.NOT_AUTHORITATIVE)
         record = b"\xc0\x0c" + _HEADER.pack(rr.TXT, rr.CH, 0, 0, len(text) + 1, 0)[:10] + bytes((len(text),)) + text
         compiled = Compiled(QR | AA, rr.Rcode.NOERROR, 1, 0, record, ((0, len(record)),), frozenset())
         return self._write(query, compiled, udp)
