@@ -50,7 +50,7 @@ async def receiver(tmp_path: Path) -> tuple[NotifyReceiver, Listening]:
     zones = FollowedZones(ledger)
     follower = Listening(zones, inline, FollowingSettings(), ledger.settings, lambda key: NoSeal())
     follower.told = []
-    await follower.changed([APEX])
+    await follower.load()
     return NotifyReceiver(follower, zones, inline, clock=lambda: 1.0), follower
 
 

@@ -1,6 +1,7 @@
 """The whole way, through ``mx10 serve``: signed updates of nsupdate, and NOTIFY of the nameservers we follow."""
 
 import os
+import random
 import re
 import signal
 import subprocess
@@ -210,14 +211,65 @@ def test_a_steward_that_dies_is_replaced(ours: Mx10Store, ledger: Ledger) -> Non
     )
 
     before = set(ours.processes())
-    log = (ours.work / "log").read_text()
-    workers = {int(pid) for pid in re.findall(r'"event": "worker ready".*?"pid": (\d+)', log)}
-    assert ours.process is not None
-    (steward,) = before - workers - {ours.process.pid}
-    os.kill(steward, signal.SIGKILL)
+    os.kill(steward_of(ours), signal.SIGKILL)
     laptop = key_of(ours, "laptop.example")
     until(lambda: nsupdate(ours, "update add a.one.example. 60 A 192.0.2.7", laptop) == "")
     assert len(ours.processes()) == len(before)
+
+
+def steward_of(ours: Mx10Store) -> int:
+    """The process that is neither the supervisor nor a worker."""
+    log = (ours.work / "log").read_text()
+    workers = {int(pid) for pid in re.findall(r'"event": "worker ready".*?"pid": (\d+)', log)}
+    assert ours.process is not None
+    found: set[int] = set()
+
+    def there() -> bool:
+        found.clear()
+        found.update(set(ours.processes()) - workers - {ours.process.pid if ours.process else 0})
+        return len(found) == 1
+
+    until(there)
+    return found.pop()
+
+
+def test_killed_at_any_moment_of_a_transfer(ours: Mx10Store, ledger: Ledger, tmp_path: Path) -> None:
+    """The zone is there as a whole, or as it was before; and in the end it is there."""
+    zones = tmp_path / "theirs"
+    zones.mkdir()
+    hosts = [f"host{number} A 10.0.{number >> 8}.{number & 255}\n" for number in range(15_000)]
+    (zones / "one.example.zone").write_text(FILE.format(serial=1) + "".join(hosts))
+    try:
+        server = primary(PRIMARIES[0], zones, Feeding(notify=(ours.address, ours.port))).start()
+    except MissingPeerError as error:
+        cannot_run(str(error))
+    chance = random.Random(1)
+    with server:
+        ledger.follow(APEX, ME, ZoneOptions(primaries=(f"{server.address}:{server.port}",)))
+        serial, seen = 1, set[int]()
+        for _ in range(6):
+            steward = steward_of(ours)
+            time.sleep(chance.uniform(0.2, 1.2))
+            os.kill(steward, signal.SIGKILL)
+            until(lambda gone=steward: gone not in ours.processes())  # type: ignore[misc]  # bound on purpose
+            info = ledger.info(APEX)
+            seen.add(info.serial)
+            rrsets = sum(1 for _ in ledger.iterate(APEX))
+            assert rrsets == info.rrsets == (15_004 if info.serial else 0)
+            assert info.served == bool(info.serial)
+            assert info.serial in (0, serial - 1, serial)
+            if info.serial == serial:
+                serial += 1
+                # Every address is another: the whole zone changes.
+                hosts = [f"host{number} A 10.{serial}.{number >> 8}.{number & 255}\n" for number in range(15_000)]
+                (zones / "one.example.zone").write_text(FILE.format(serial=serial) + "".join(hosts))
+                server.reload("one.example")
+        # BIND sends a NOTIFY that stayed unanswered again, but takes its time.
+        until(lambda: ledger.info(APEX).serial == serial, 60)
+        assert ledger.info(APEX).rrsets == 15_004
+        kinds = {each.kind for each in ledger.history(APEX, limit=50)}
+        assert kinds <= {"settings", "transfer"}
+        assert len(seen) > 1, "the steward was always killed too early"
 
 
 def test_we_follow_ourselves(ours: Mx10Store, ledger: Ledger, tmp_path: Path) -> None:

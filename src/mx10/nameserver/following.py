@@ -102,6 +102,7 @@ class Follower:
         self._waiting: dict[bytes, list[asyncio.Future[Refreshed]]] = {}
         self._consumed: dict[bytes, int] = {}
         self._wake = asyncio.Event()
+        self._loaded = asyncio.Event()
         self._promised = asyncio.Event()
         self._saved = asyncio.Event()
         self._transfers = asyncio.Semaphore(settings.transfers_at_once)
@@ -112,8 +113,9 @@ class Follower:
     def __len__(self) -> int:
         return len(self._due)
 
-    def follows(self, apex: bytes) -> bool:
-        """Whether a zone is known to be followed."""
+    async def follows(self, apex: bytes) -> bool:
+        """Whether a zone is known to be followed; asked too early, that waits until it is known."""
+        await self._loaded.wait()
         return apex in self._due
 
     # ---------------------------------------------------------------- when
@@ -122,10 +124,7 @@ class Follower:
         """Follow until cancelled."""
         saving = asyncio.create_task(self._keep_saving())
         try:
-            for apex, state in await self._until_done(self._zones.states):
-                self._schedule(apex, Following.from_json(state).due)
-            if self._due:
-                log.info("following", zones=len(self._due))
+            await self.load()
             while True:
                 self._start_what_is_due()
                 self._wake.clear()
@@ -139,6 +138,14 @@ class Follower:
             await asyncio.gather(saving, *self._running.values(), return_exceptions=True)
             with suppress(StoreError):
                 await self._save()
+
+    async def load(self) -> None:
+        """Read which zones are followed, and when they are due."""
+        for apex, state in await self._until_done(self._zones.states):
+            self._schedule(apex, Following.from_json(state).due)
+        if self._due:
+            log.info("following", zones=len(self._due))
+        self._loaded.set()
 
     async def _until_done(self, function: Callable[[], _T]) -> _T:
         while True:

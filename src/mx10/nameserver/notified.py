@@ -66,7 +66,7 @@ class NotifyReceiver:
         if question.type != rr.SOA:
             return Rcode.NOTIMP  # RFC 1996 section 3.7 leaves other types to the future
         apex = fold(question.name)
-        if not self._follower.follows(apex):
+        if not await self._follower.follows(apex):
             return Rcode.NOTAUTH
         zone = await self._in_store(self._zones.find, apex)
         if zone is None:

@@ -52,7 +52,7 @@ def plug_in(steward: Steward, elsewhere: Callable[[bytes], bool] = lambda apex: 
         except NameSyntaxError as error:
             raise DeskError(f"{order['zone']!r} is no zone: {error}") from None
         await follower.changed([apex])
-        if not follower.follows(apex):
+        if not await follower.follows(apex):
             raise DeskError(f"{order['zone']} is not followed here; `mx10 zone follow` begins that")
         found = await follower.refresh(apex)
         return {"said": found.said, "helped": found.helped}
