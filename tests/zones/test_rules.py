@@ -23,6 +23,10 @@ from tests.zones.reading import HEAD, added, brief, load, told, zone_of
         ("x DNAME y.\nx NS ns1", ["1:3 dname-at-delegation"]),
         ("@ DNAME y.", ["0:1 below-dname"]),
         ("*.x DNAME y.", ["1:1 dname-wildcard"]),
+        # Proofs of absence
+        ("@ NSEC3PARAM 1 0 101 -", ["1:14 hash-too-slow"]),
+        ("@ NSEC3PARAM 1 0 100 ab", ["1:14 hash-iterated"]),
+        ("@ NSEC3PARAM 1 0 0 -", []),
         # Targets
         ("@ MX 10 192.0.2.7", ["1:9 target-is-address"]),
         ("@ MX 10 192.0.2.7.", ["1:9 target-is-address"]),

@@ -11,12 +11,9 @@ from typing import Final
 
 from mx10.dns import rrtypes as rr
 from mx10.dns.wirename import parent
+from mx10.zones.rules import NSEC3_ITERATIONS
 from mx10.zones.zone import Node, ZoneData
 
-MOST_ITERATIONS: Final = 100
-"""Further iterations of the NSEC3 hash we compute. Above these validators need not believe a proof anyhow (RFC 9276
-section 3.2), and each would cost every negative answer.
-"""
 _OTHER_CHAINS: Final = 64
 """Records of other NSEC3 chains passed by in search of ours. While a zone changes from one salt to another it holds two
 chains, and one in two records is of the other.
@@ -163,7 +160,7 @@ def proofs_of(zone: ZoneData) -> Proofs | None:
     if parameters is not None:
         for data in parameters[1]:
             # SHA-1, the only hash there is; a record with flags is not for us (RFC 5155 section 4.1.2).
-            if data[:2] == b"\1\0" and data[2] << 8 | data[3] <= MOST_ITERATIONS:
+            if data[:2] == b"\1\0" and data[2] << 8 | data[3] <= NSEC3_ITERATIONS:
                 return Nsec3(zone, data[2:])
     return Nsec(zone) if rr.NSEC in apex else None
 

@@ -387,3 +387,35 @@ def null_mx_preference(view: View, kind: Kind) -> Iterable[Finding]:
             if exchanger == ROOT and preference:
                 what = f"the null MX of {to_text(owner)} has the preference {preference}"
                 yield Finding(kind, owner, rr.MX, data, "data", what)
+
+
+# ---------------------------------------------------------------- proofs of absence
+
+
+NSEC3_ITERATIONS: Final = 100
+"""Further iterations of the NSEC3 hash that answers are computed for. Above these validators take no proof (RFC 9276
+section 3.2), and each would be paid for with every negative answer.
+"""
+
+
+@rule("hash-too-slow", "error", "sign the zone anew with 0 iterations", "RFC 9276 section 3.2", rr.NSEC3PARAM)
+def hash_too_slow(view: View, kind: Kind) -> Iterable[Finding]:
+    """Who asks for names that are not there makes server and resolver compute them all."""
+    for data, iterations in _nsec3_iterations(view):
+        if iterations > NSEC3_ITERATIONS:
+            what = f"NSEC3 with {iterations} further iterations; at most {NSEC3_ITERATIONS} are answered for"
+            yield Finding(kind, view.apex, rr.NSEC3PARAM, data, "data", what)
+
+
+@rule("hash-iterated", "warning", "sign the zone anew with 0 iterations", "RFC 9276 section 3.1", rr.NSEC3PARAM)
+def hash_iterated(view: View, kind: Kind) -> Iterable[Finding]:
+    """Iterations hide nothing, and some resolvers believe no answer that needs them."""
+    for data, iterations in _nsec3_iterations(view):
+        if 0 < iterations <= NSEC3_ITERATIONS:
+            what = f"NSEC3 with {iterations} further iterations, which hide nothing and slow down everybody"
+            yield Finding(kind, view.apex, rr.NSEC3PARAM, data, "data", what)
+
+
+def _nsec3_iterations(view: View) -> Iterator[tuple[bytes, int]]:
+    for data in view.nodes[view.apex].get(rr.NSEC3PARAM, (0, ()))[1]:
+        yield data, int.from_bytes(data[2:4], "big")
