@@ -37,6 +37,8 @@ def _own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees the settings of whoever runs it."""
     for name in [name for name in os.environ if name.startswith("MX10_") or name == "NO_COLOR"]:
         monkeypatch.delenv(name)
+    # Nor the store of this machine.
+    monkeypatch.setenv("STATE_DIRECTORY", "/nonexistent/state-of-mx10")
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ The hot loop asks ``cache.exact`` first and comes here on a miss; streams come h
 request has its answer in ``mx10.dns.question``; what stands in the zones is found by ``answers``.
 """
 
+from collections.abc import Collection, Iterable
 from struct import Struct
 from typing import Final
 
@@ -16,7 +17,7 @@ from mx10.logs import get_logger
 from mx10.nameserver.answers import answer
 from mx10.nameserver.compiled import AnswerCache, Compiled, compile_reply
 from mx10.nameserver.relay import Relay, is_operation
-from mx10.nameserver.table import ZoneTable
+from mx10.nameserver.table import NotServedError, ZoneTable
 
 EDNS_NSID: Final = 3
 """Option code of the name server identifier (RFC 5001)."""
@@ -57,12 +58,13 @@ class Responder:
         relay: the way to the steward, for what is more than a question; without one that is refused.
     """
 
-    __slots__ = ("_chaos", "_do_opt", "_faults", "_limit", "_nsid", "_opt", "cache", "relay", "table")
+    __slots__ = ("_cache_size", "_chaos", "_do_opt", "_faults", "_limit", "_nsid", "_opt", "cache", "relay", "table")
 
     def __init__(self, table: ZoneTable, settings: NameserverSettings, relay: Relay | None = None) -> None:
         self.table = table
         self.relay = relay
-        self.cache = AnswerCache(settings.answer_cache_mb << 20)
+        self._cache_size = settings.answer_cache_mb << 20
+        self.cache = AnswerCache(self._cache_size)
         self._faults = 0
         self._limit = settings.edns_payload
         self._opt = encode_opt(Edns(self._limit))
@@ -83,6 +85,21 @@ class Responder:
         """Take a zone away, and the answers made from it."""
         self.table.remove(apex)
         self.cache.drop(apex)
+
+    def store_moved(self, apexes: Iterable[bytes] | None, new: Collection[bytes]) -> None:
+        """Forget the answers that changes in the store make stale.
+
+        Args:
+            apexes: zones that changed; None: nobody knows which.
+            new: those among them that were not there before.
+        """
+        if apexes is None:
+            self.cache = AnswerCache(self._cache_size)
+            return
+        for apex in apexes:
+            if apex in new:
+                self._drop_around(apex)
+            self.cache.drop(apex)
 
     def _drop_around(self, apex: bytes) -> None:
         around = self.table.apex_of(parent(apex)) if apex != b"\0" else None
@@ -141,7 +158,10 @@ class Responder:
         plain = udp and not query.options and not query.flags & ~(RD | AD | CD) and query.question[:-4] == query.name
         if plain and (older := self._older(packet[2:], query)) is not None:
             return packet[:2] + older
-        compiled = self._compiled(query, udp, keep=not plain)
+        try:
+            compiled = self._compiled(query, udp, keep=not plain)
+        except NotServedError:
+            return self._refuse_query(query, rr.Rcode.SERVFAIL, rr.Ede.NOT_READY)
         if compiled is None:
             return self._refuse_query(query, rr.Rcode.REFUSED, rr.Ede.NOT_AUTHORITATIVE)
         response = self._write(query, compiled, udp)

@@ -8,14 +8,13 @@ from typing import Final
 from sqlalchemy import Connection, select
 
 from mx10.config import NameserverSettings
-from mx10.dns import rrtypes as rr
-from mx10.dns.message import QR, RD, TC
-from mx10.dns.wirename import ancestors, fold, from_order_key, order_key, parent
+from mx10.dns.message import TC
+from mx10.dns.wirename import ancestors, from_order_key, order_key, parent
 from mx10.nameserver.desk import Operation
 from mx10.nameserver.responder import Responder
 from mx10.nameserver.signing import InStore
 from mx10.nameserver.steward import Steward
-from mx10.nameserver.table import ZoneTable
+from mx10.nameserver.table import NotServedError, ZoneTable
 from mx10.store.tables import rrsets
 from mx10.zones.ledger import Ledger, ZoneInfo, rows
 from mx10.zones.zone import Node, ZoneData
@@ -76,25 +75,18 @@ class _Table(ZoneTable):
         zone = self.find(name)
         return None if zone is None else zone.apex
 
-    def find(self, name: bytes) -> ZoneData | None:  # type: ignore[override]  # answers need no more than ZoneData
+    def find(self, name: bytes) -> ZoneData | None:
         for candidate in ancestors(name):
             if candidate in self:
                 return self.open(candidate)
             info = rows.find_zone(self._connection, candidate)
             if info is not None:
-                return StoredZone(self._connection, info) if info.served else None
+                if not info.served:
+                    raise NotServedError
+                return StoredZone(self._connection, info)
         return None
 
-    def is_expired(self, name: bytes) -> bool:
-        """Whether a name belongs to a zone that is not answered for now: it expired, or was not fetched yet."""
-        for candidate in ancestors(name):
-            if candidate in self:
-                return False
-            if (info := rows.find_zone(self._connection, candidate)) is not None:
-                return not info.served
-        return False
-
-    def find_above(self, apex: bytes) -> ZoneData | None:  # type: ignore[override]  # as above
+    def find_above(self, apex: bytes) -> ZoneData | None:
         return None if apex == b"\0" else self.find(parent(apex))
 
 
@@ -126,9 +118,6 @@ class SignedQuestions:
         question = operation.parsed.question
         with self._ledger.store.read() as connection:
             table = _Table(self._files, connection)
-            if question is not None and table.is_expired(fold(question.name)):
-                flags = QR | operation.parsed.flags & RD | rr.Rcode.SERVFAIL
-                return message[:2] + flags.to_bytes(2, "big") + bytes(8)
             # A new one each time, so that nothing is remembered: nobody would tell it what changes.
             responder = Responder(table, self._settings)
             response = responder.udp(message) if udp else responder.tcp(message)

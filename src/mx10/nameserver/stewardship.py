@@ -57,7 +57,7 @@ def plan(config: Config) -> StewardPlan | None:
             each(made)
         return made
 
-    return StewardPlan(str(path), lambda control, files: run_steward(lambda: steward(files), path, control))
+    return StewardPlan(str(path), store.path, lambda control, files: run_steward(lambda: steward(files), path, control))
 
 
 def find_desk(config: Config) -> Path:

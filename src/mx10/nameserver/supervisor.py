@@ -78,11 +78,13 @@ class StewardPlan:
 
     Attributes:
         desk: the path of its socket.
+        store: the file that workers read the store's zones from.
         live: its whole life, in its own process; the arguments are its end of a socket pair, which tells it of zones
             that changed and, by its end, to stop; and the zones of the folder as they are.
     """
 
     desk: str
+    store: Path | None
     live: Callable[[socket.socket, dict[bytes, bytes]], None]
 
 
@@ -101,13 +103,17 @@ class Supervisor:
     def __init__(
         self, settings: NameserverSettings, zone_settings: ZoneSettings, steward: StewardPlan | None = None
     ) -> None:
-        if settings.zone_dir is None:
-            raise StartError("no folder of zones: give --zone-dir DIR, or set nameserver.zone_dir in mx10.toml")
         path = settings.zone_dir
-        if not path.is_dir():
+        if path is None and steward is None:
+            raise StartError(
+                "there are no zones: give --zone-dir DIR (nameserver.zone_dir), or make some with `mx10 zone create`"
+                " or `mx10 zone import`"
+            )
+        if path is not None and not path.is_dir():
             raise StartError(f"{path} is not a folder: create it, or name another with --zone-dir")
         self._settings = settings
-        self._folder = ZoneFolder(path, zone_settings)
+        self._folder = ZoneFolder(path, zone_settings) if path is not None else None
+        self._zones: dict[bytes, bytes] = self._folder.zones if self._folder is not None else {}
         self._path = path
         self._selector = selectors.DefaultSelector()
         self._workers: dict[int, _Worker] = {}
@@ -134,7 +140,7 @@ class Supervisor:
         try:
             # Watching begins before reading, so that a change during the reading is seen.
             try:
-                self._watch = watch_folder(self._path)
+                self._watch = watch_folder(self._path) if self._path is not None else None
             except OSError as error:
                 raise StartError(
                     f"cannot watch {self._path}: {error.strerror}; allow more by fs.inotify.max_user_instances"
@@ -142,7 +148,8 @@ class Supervisor:
             _drop_privileges(self._settings, addresses, self._path)
             self._read_certificate()
             self._listen_to_signals()
-            self._selector.register(self._watch, selectors.EVENT_READ)
+            if self._watch is not None:
+                self._selector.register(self._watch, selectors.EVENT_READ)
             problems = self._load()
             if self._plan is not None:
                 self._start_steward(self._plan)
@@ -209,6 +216,8 @@ class Supervisor:
 
     def _load(self) -> list[Problem]:
         """Read the folder for the first time; the problems found."""
+        if self._folder is None:
+            return []
         started = time.monotonic()
         jobs = min(os.cpu_count() or 1, 8)
         problems = self._folder.load(jobs=jobs, progress=_Progress())
@@ -226,7 +235,7 @@ class Supervisor:
         for key, events in self._selector.select(timeout):
             if key.fileobj is self._wake_reader:
                 self._on_signals()
-            elif key.fileobj is self._watch:
+            elif self._watch is not None and key.fileobj is self._watch:
                 self._reload(self._watch.changed())
             else:
                 self._on_control(key.data, events)
@@ -250,12 +259,13 @@ class Supervisor:
         if signal.SIGCHLD in numbers:
             self._reap()
         if signal.SIGHUP in numbers:
-            log.info("reading the folder again", folder=str(self._path))
+            if self._path is not None:
+                log.info("reading the folder again", folder=str(self._path))
             self._renew_certificate()
             self._reload(None)
 
     def _reload(self, paths: set[Path] | None) -> None:
-        if paths is not None and not paths:
+        if self._folder is None or (paths is not None and not paths):
             return
         try:
             changes: Changes = self._folder.reload(paths)
@@ -317,7 +327,7 @@ class Supervisor:
             for streams in self._tls_sockets:
                 for stream in streams:
                     stream.close()
-            plan.live(theirs, self._folder.zones)
+            plan.live(theirs, self._zones)
             status = 0
         except BaseException:
             log.exception("steward failed")
@@ -349,8 +359,8 @@ class Supervisor:
                 for stream in streams if number != index else ():
                     stream.close()
             tls = TlsSockets(self._tls_sockets[index], self._tls) if self._tls is not None else None
-            desk = self._plan.desk if self._plan is not None else None
-            run_worker(self._folder.zones, self._sockets[index], theirs, self._settings, desk, tls)
+            desk, store = (self._plan.desk, self._plan.store) if self._plan is not None else (None, None)
+            run_worker(self._zones, self._sockets[index], theirs, self._settings, desk, tls, store)
             status = 0
         except BaseException:
             log.exception("worker failed", worker=index)
@@ -378,7 +388,7 @@ class Supervisor:
         log.info("worker ready", worker=worker.index, pid=worker.pid)
         if sum(each.ready for each in self._workers.values()) == len(self._sockets):
             where = ", ".join(format_address(each.udp.getsockname()[:2]) for each in self._sockets[0])
-            log.info("ready", listening=where, zones=len(self._folder.zones), workers=len(self._sockets))
+            log.info("ready", listening=where, zones=len(self._zones), workers=len(self._sockets))
 
     def _tell(self, worker: _Worker, message: bytes) -> None:
         if worker.given_up:
@@ -507,7 +517,7 @@ def _report(problems: Sequence[Problem]) -> None:
         log.warning("more problems are not shown", problems=len(ordered) - _REPORTED)
 
 
-def _drop_privileges(settings: NameserverSettings, addresses: Sequence[Address], folder: Path) -> None:
+def _drop_privileges(settings: NameserverSettings, addresses: Sequence[Address], folder: Path | None) -> None:
     """Become an ordinary user, if we are root and are told to, or had to be root for a port below 1024.
 
     Raises:
@@ -537,7 +547,7 @@ def _drop_privileges(settings: NameserverSettings, addresses: Sequence[Address],
     os.setgroups([])
     os.setresgid(group, group, group)
     os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
-    if not os.access(folder, os.R_OK | os.X_OK):
+    if folder is not None and not os.access(folder, os.R_OK | os.X_OK):
         raise StartError(
             f"user {name!r} cannot read {folder}: let it (chmod, chown), or set nameserver.user to one that can"
         )

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from mx10.dns.wirename import ancestors, parent
-from mx10.zones.zone import Zone
+from mx10.zones.zone import Zone, ZoneData
 
 OPEN_BUDGET: Final = 16 << 20
 """Octets of packed zones that are kept open, in each of two generations. An opened zone takes about ten times its
@@ -23,6 +23,10 @@ _FORGOTTEN_AT_ONCE: Final = 4
 """Zones let go each time one is opened. To free a whole generation in one go would hold up every question for half a
 second; so it is emptied bit by bit, which is done long before the next one is full.
 """
+
+
+class NotServedError(Exception):
+    """A zone is there and is not to be answered for: it expired, or was not fetched yet. SERVFAIL."""
 
 
 class ZoneTable:
@@ -46,7 +50,7 @@ class ZoneTable:
     def __len__(self) -> int:
         return len(self._packed)
 
-    def __contains__(self, apex: bytes) -> bool:
+    def __contains__(self, apex: object) -> bool:
         return apex in self._packed
 
     def __iter__(self) -> Iterator[bytes]:
@@ -74,12 +78,16 @@ class ZoneTable:
                 return candidate
         return None
 
-    def find(self, name: bytes) -> Zone | None:
-        """The zone that a folded name belongs to, opened."""
+    def find(self, name: bytes) -> ZoneData | None:
+        """The zone that a folded name belongs to, opened.
+
+        Raises:
+            NotServedError: it is not to be answered for.
+        """
         apex = self.apex_of(name)
         return None if apex is None else self.open(apex)
 
-    def find_above(self, apex: bytes) -> Zone | None:
+    def find_above(self, apex: bytes) -> ZoneData | None:
         """The zone that holds the delegation of ``apex``, if we have it: the one that answers for its DS (RFC 4035
         section 3.1.4.1).
         """

@@ -1,15 +1,16 @@
 """One worker: a process that answers on sockets of its own, over zones it was born with and is told changes of.
 
-It was forked by the supervisor, so the packed zones are shared memory until one changes. It opens no file, and ends
-when the supervisor's end of the control socket
-closes: no worker outlives its supervisor.
+It was forked by the supervisor, so the packed zones are shared memory until one changes. It opens no file but the
+store, to read, and ends when the supervisor's end of the control socket closes: no worker outlives its supervisor.
 """
 
 import asyncio
 import gc
 import signal
 import socket
+import sqlite3
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 from mx10.config import NameserverSettings
@@ -18,6 +19,7 @@ from mx10.nameserver.control import READY, FrameReader
 from mx10.nameserver.listeners import Sockets, serve_on
 from mx10.nameserver.relay import Relay
 from mx10.nameserver.responder import Responder
+from mx10.nameserver.stored import LOOK_SECONDS, StoredTable, StoreView
 from mx10.nameserver.table import ZoneTable
 from mx10.nameserver.tls import TlsError, TlsSockets, load_certificate
 
@@ -37,6 +39,7 @@ def run_worker(
     settings: NameserverSettings,
     desk: str | None = None,
     tls: TlsSockets | None = None,
+    store: Path | None = None,
 ) -> None:
     """Answer until told to stop (SIGTERM) or until the supervisor is gone.
 
@@ -46,6 +49,7 @@ def run_worker(
         control: its end of the control socket, non-blocking.
         desk: the path of the steward's socket, if there is a steward.
         tls: this worker's own sockets for TLS, if it is spoken.
+        store: the file of the store, or of its mirror, if there is one.
     """
     # Ctrl-C and SIGHUP reach the whole process group; only the supervisor acts on them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -53,7 +57,11 @@ def run_worker(
     collect_only_what_is_young()
     with asyncio.Runner() as runner:
         relay = Relay(desk) if desk is not None else None
-        runner.run(_serve(Responder(ZoneTable(zones), settings, relay), sockets, control, settings, tls))
+        view = StoreView(store) if store is not None else None
+        table = StoredTable(zones, view) if view is not None else ZoneTable(zones)
+        responder = Responder(table, settings, relay)
+        watching = _Watching(responder, table, view) if isinstance(table, StoredTable) and view is not None else None
+        runner.run(_serve(responder, sockets, control, settings, tls, watching))
 
 
 def collect_only_what_is_young() -> None:
@@ -73,12 +81,15 @@ async def _serve(
     control: socket.socket,
     settings: NameserverSettings,
     tls: TlsSockets | None,
+    watching: "_Watching | None",
 ) -> None:
     loop = asyncio.get_running_loop()
     done = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, done.set)
     listeners = await serve_on(responder, sockets, settings, tls)
     frames = FrameReader()
+    if watching is not None:
+        watching.look()
 
     def on_control() -> None:
         try:
@@ -102,6 +113,31 @@ async def _serve(
     control.send(READY)
     await done.wait()
     listeners.close()
+
+
+class _Watching:
+    """Looks every few milliseconds whether something was committed to the store, and drops what that makes stale."""
+
+    def __init__(self, responder: Responder, table: StoredTable, view: StoreView) -> None:
+        self._responder = responder
+        self._table = table
+        self._view = view
+        self._failed = False
+
+    def look(self) -> None:
+        """Look once, and again in a while."""
+        try:
+            moved = self._view.move()
+            if moved is not None:
+                # The table first: new zones are seen at once, and what the answers depended on is forgotten after it.
+                self._table.moved(moved.apexes)
+                self._responder.store_moved(moved.apexes, moved.new)
+            self._failed = False
+        except sqlite3.Error as error:
+            if not self._failed:
+                self._failed = True
+                log.error("the store cannot be read; answers stay as they were", cause=str(error))
+        asyncio.get_running_loop().call_later(LOOK_SECONDS, self.look)
 
 
 def _renew_certificate(tls: TlsSockets | None, settings: NameserverSettings) -> None:
