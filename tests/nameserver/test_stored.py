@@ -50,7 +50,7 @@ class Worker:
         return answer[0].rdata[-1] if answer else None
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def template(request: pytest.FixtureRequest) -> Path:
     """The file of an empty store."""
     path: Path = request.getfixturevalue("_sqlite_template")
