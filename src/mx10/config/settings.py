@@ -242,6 +242,59 @@ class NameserverSettings:
     tls_key: Path | None = None
     """File (PEM) of the certificate's private key."""
 
+    tcp_questions_at_once: Annotated[int, Range(1, 65535)] = 100
+    """Questions of one connection that are answered before others get their turn, however many it sent ahead (RFC 7766
+    section 6.2.1.1)."""
+
+    responses_per_second: Annotated[int, Range(0, 1_000_000)] = 0
+    """Response rate limit: responses of one kind that one network (/24, /56 for IPv6) gets a second over UDP, from all
+    workers together. 0: no limit. See `docs/security.md`; 20 suits most.
+    """
+
+    rate_limit_window: Annotated[int, Range(1, 3600)] = 15
+    """Seconds that a network which asked too much has to keep quiet at most before it is answered again."""
+
+    rate_limit_slip: Annotated[int, Range(0, 100)] = 2
+    """Of the responses beyond the limit, one in so many is replaced by a short one that sends the client to TCP; the
+    others are dropped. 1: all are replaced, 0: all are dropped.
+    """
+
+    rate_limit_exempt: tuple[Network, ...] = ()
+    """Networks that are not limited, as `192.0.2.0/24`."""
+
+    rate_limit_entries: Annotated[int, Range(100, 100_000_000)] = 100_000
+    """Pairs of network and kind of response that a worker remembers; each takes some 200 octets."""
+
+    rate_limit_log_only: bool = False
+    """Count and log what would be limited, and send it all the same: to try a limit out."""
+
+    cookies: bool = True
+    """Give DNS cookies (RFC 7873) to clients that ask for them. Who shows a good one is not rate limited."""
+
+    cookie_secrets: Path | None = None
+    """File of secrets for cookies, 32 hexadecimal digits a line: the first makes cookies, all are good in those that
+    come (RFC 9018). Servers behind one address need the same. It is read at the start and on SIGHUP, with the rights
+    of `user`. Without a value: a random one for each start.
+    """
+
+    require_cookies: bool = False
+    """Over UDP, answer only who shows a good cookie: others are sent for one (BADCOOKIE), or to TCP if they know no
+    cookies.
+    """
+
+    operations_per_second: Annotated[int, Range(1, 1_000_000)] = 1000
+    """Messages other than plain questions (NOTIFY, updates, transfers, whatever is signed) that a worker takes from
+    one client (IPv6: one /64 network) a second. More are dropped, over TCP answered with SERVFAIL.
+    """
+
+    metrics_listen: tuple[AddressAndPort, ...] = ()
+    """Addresses to show metrics at, for Prometheus: `http://ADDRESS:PORT/metrics`. Anybody who reaches it can read
+    them.
+    """
+
+    query_log_every: Annotated[int, Range(0, 1_000_000_000)] = 0
+    """Log one question in so many as a line of JSON on standard output. 1: every question, 0: none."""
+
 
 @dataclass(frozen=True, slots=True)
 class ZoneSettings:
