@@ -22,7 +22,8 @@ class Query(NamedTuple):
     """A question fit to be answered.
 
     ``name`` is folded, ``question`` is the question section as it was asked; ``payload`` is the octets of UDP the
-    client takes (RFC 6891 section 6.2.5: values below 512 mean 512), 512 without EDNS.
+    client takes (RFC 6891 section 6.2.5: values below 512 mean 512), 512 without EDNS. ``cookie`` is what the response
+    brings as COOKIE option, for whoever writes it.
     """
 
     id: int
@@ -36,6 +37,7 @@ class Query(NamedTuple):
     do: bool = False
     payload: int = 512
     options: tuple[tuple[int, bytes], ...] = ()
+    cookie: bytes = b""
 
 
 class Refused(NamedTuple):

@@ -16,11 +16,15 @@ from mx10.dns.wirename import from_text, parent
 from mx10.logs import get_logger
 from mx10.nameserver.answers import answer
 from mx10.nameserver.compiled import AnswerCache, Compiled, compile_reply
+from mx10.nameserver.cookies import Cookies
+from mx10.nameserver.counters import Counters
 from mx10.nameserver.relay import Relay, is_operation
 from mx10.nameserver.table import NotServedError, ZoneTable
 
 EDNS_NSID: Final = 3
 """Option code of the name server identifier (RFC 5001)."""
+EDNS_COOKIE: Final = 10
+"""Option code of a cookie (RFC 7873)."""
 EDNS_EDE: Final = 15
 """Option code of the extended DNS error (RFC 8914)."""
 MAX_TCP: Final = 0xFFFF
@@ -56,13 +60,42 @@ class Responder:
         table: the zones.
         settings: sizes, and what the server tells about itself.
         relay: the way to the steward, for what is more than a question; without one that is refused.
+        cookies: what is done about cookies; without it they are ignored.
     """
 
-    __slots__ = ("_cache_size", "_chaos", "_do_opt", "_faults", "_limit", "_nsid", "_opt", "cache", "relay", "table")
+    __slots__ = (
+        "_cache_size",
+        "_chaos",
+        "_do_opt",
+        "_faults",
+        "_limit",
+        "_nsid",
+        "_opt",
+        "_require_cookies",
+        "cache",
+        "cookies",
+        "counters",
+        "proven",
+        "relay",
+        "table",
+    )
 
-    def __init__(self, table: ZoneTable, settings: NameserverSettings, relay: Relay | None = None) -> None:
+    proven: bool
+    """Whether the request just answered came with a good cookie."""
+
+    def __init__(
+        self,
+        table: ZoneTable,
+        settings: NameserverSettings,
+        relay: Relay | None = None,
+        cookies: Cookies | None = None,
+    ) -> None:
         self.table = table
         self.relay = relay
+        self.cookies = cookies
+        self.counters = Counters()
+        self.proven = False
+        self._require_cookies = settings.require_cookies and cookies is not None
         self._cache_size = settings.answer_cache_mb << 20
         self.cache = AnswerCache(self._cache_size)
         self._faults = 0
@@ -107,30 +140,45 @@ class Responder:
             self.cache.drop(around)
         self.cache.drop(b"")
 
-    def udp(self, packet: bytes) -> bytes | None:
+    def udp(self, packet: bytes, address: bytes = b"") -> bytes | None:
         """The response to a datagram, or None where silence is right.
 
         A response is at most 512 octets long, or as many as both sides named by EDNS (RFC 6891 section 6.2.5); what
         does not fit has the TC bit.
+
+        Args:
+            address: the client's IP address, 4 or 16 octets; without it, it gets no cookie.
         """
+        self.proven = False
         exact = self.cache.exact.get(packet[2:])
         if exact is not None:
+            self.counters.hits((exact,), full=False)
             return packet[:2] + exact
         if self.relay is not None and is_operation(packet):
             return None  # whoever has the socket hands it in
-        return self._respond_whatever_happens(packet, udp=True)
+        return self._respond_whatever_happens(packet, address, udp=True)
 
-    def tcp(self, message: bytes) -> bytes | None:
+    def tcp(self, message: bytes, address: bytes = b"") -> bytes | None:
         """The response to a message from a stream, without its length; at most 65535 octets. What is the steward's is
         to be handed in before (``relay.is_operation``)."""
-        return self._respond_whatever_happens(message, udp=False)
+        self.counters.tcp += 1
+        return self._respond_whatever_happens(message, address, udp=False)
 
-    def _respond_whatever_happens(self, packet: bytes, udp: bool) -> bytes | None:
+    def short(self, packet: bytes, address: bytes) -> bytes | None:
+        """What is sent instead of a response beyond the rate limit: no longer than the request but for a cookie. Who
+        asked with a cookie gets a good one (RFC 7873 section 5.2.3), others the TC bit."""
+        query = read_question(packet)
+        if not isinstance(query, Query):
+            return None
+        cookie = self._cookie(query, address)
+        return self._send_for_cookie(cookie[0]) if cookie is not None else None
+
+    def _respond_whatever_happens(self, packet: bytes, address: bytes, udp: bool) -> bytes | None:
         """The response, which is SERVFAIL where we have a fault: it must not take the rest of a batch, or a stream,
         with it.
         """
         try:
-            return self._respond(packet, udp)
+            return self._respond(packet, address, udp)
         except Exception:
             # Whoever found the fault can send the packet again and again; the log needs it once in a while.
             self._faults += 1
@@ -140,15 +188,25 @@ class Responder:
                     request=packet[:512].hex(),
                     faults=self._faults,
                 )
+            self.counters.count(0, rr.Rcode.SERVFAIL)
             flags = QR | rr.Rcode.SERVFAIL | int.from_bytes(packet[2:4], "big") & (0x7800 | RD | CD)
             return packet[:2] + flags.to_bytes(2, "big") + bytes(8)
 
-    def _respond(self, packet: bytes, udp: bool) -> bytes | None:
+    def _respond(self, packet: bytes, address: bytes, udp: bool) -> bytes | None:
         query = read_question(packet)
         if query is None:
             return None
+        self.counters.misses += 1
         if isinstance(query, Refused):
             return self._refuse(query)
+        if query.options or self._require_cookies:
+            cookie = self._cookie(query, address)
+            if cookie is None:
+                return self._refuse(Refused(query.id, query.flags, rr.Rcode.FORMERR, query.question, edns=True))
+            query, self.proven = cookie
+            self.counters.proven += self.proven
+            if self._require_cookies and udp and address and not self.proven:
+                return self._send_for_cookie(query)
         refusal = _META_TYPES.get(query.type)
         if refusal is not None:
             return self._refuse_query(query, *refusal)
@@ -157,6 +215,7 @@ class Responder:
         # Only the plainest form of a question earns a whole response of its own: there are few such forms of each.
         plain = udp and not query.options and not query.flags & ~(RD | AD | CD) and query.question[:-4] == query.name
         if plain and (older := self._older(packet[2:], query)) is not None:
+            self.counters.hits((older,), full=False)
             return packet[:2] + older
         try:
             compiled = self._compiled(query, udp, keep=not plain)
@@ -168,6 +227,23 @@ class Responder:
         if plain:
             self.cache.keep_exact(packet[2:], response[2:], compiled.apexes)
         return response
+
+    def _cookie(self, query: Query, address: bytes) -> tuple[Query, bool] | None:
+        """The query with the cookie to send back, and whether it came with a good one; None where its own is not
+        well-formed."""
+        for code, value in query.options if self.cookies is not None and address else ():
+            if code == EDNS_COOKIE:
+                cookie = self.cookies.read(value, address) if self.cookies is not None else None
+                return (query._replace(cookie=cookie.option), cookie.proven) if cookie is not None else None
+        return query, False
+
+    def _send_for_cookie(self, query: Query) -> bytes:
+        """A response that only says: come again with this cookie, or else by TCP."""
+        if query.cookie:
+            self.counters.bad_cookies += 1
+            return self._refuse_query(query, rr.Rcode.BADCOOKIE)
+        self.counters.truncated += 1
+        return self._refuse_query(query, rr.Rcode.NOERROR, flags=TC)
 
     def _older(self, request: bytes, query: Query) -> bytes | None:
         """The response that is remembered from a while ago, remembered anew."""
@@ -205,34 +281,40 @@ class Responder:
         limit = (min(query.payload, self._limit) if query.edns else 512) if udp else MAX_TCP
         room = limit - 12 - len(query.question) - len(opt)
         flags = compiled.flags | compiled.rcode | query.flags & (RD | CD)
+        self.counters.count(query.type, compiled.rcode)
         for additionals, length in reversed(compiled.cuts):
             if length <= room:
                 counts = (compiled.answers, compiled.authorities, additionals + bool(opt))
                 return _HEADER.pack(query.id, flags, 1, *counts) + query.question + compiled.tail[:length] + opt
+        self.counters.truncated += 1
         # Part of an answer misleads; none at all, with TC, sends the client to TCP and gives an attacker nothing to
         # amplify.
         return _HEADER.pack(query.id, flags | TC, 1, 0, 0, bool(opt)) + query.question + opt
 
-    def _opt_for(self, query: Query, why: rr.Ede | None = None) -> bytes:
+    def _opt_for(self, query: Query, why: rr.Ede | None = None, rcode: int = 0) -> bytes:
         """The OPT record of a response: only where the request had one (RFC 6891 section 6.1.1), its DO bit copied (RFC
         3225 section 3).
 
         Args:
             why: goes along as an extended error, a number without text: six octets.
+            rcode: the whole response code, of which the record carries the upper bits.
         """
         if not query.edns:
             return b""
         nsid = self._nsid and any(code == EDNS_NSID for code, _ in query.options)
-        if not nsid and why is None:
+        if not nsid and why is None and not query.cookie and rcode <= 0xF:
             return self._do_opt if query.do else self._opt
         options: tuple[tuple[int, bytes], ...] = ((EDNS_NSID, self._nsid),) if nsid else ()
+        if query.cookie:
+            options += ((EDNS_COOKIE, query.cookie),)
         if why is not None:
             options += ((EDNS_EDE, why.to_bytes(2, "big")),)
-        return encode_opt(Edns(self._limit, do=query.do, options=options))
+        return encode_opt(Edns(self._limit, do=query.do, options=options), rcode)
 
-    def _refuse_query(self, query: Query, rcode: rr.Rcode, why: rr.Ede | None = None) -> bytes:
-        opt = self._opt_for(query, why)
-        flags = QR | rcode | query.flags & (RD | CD)
+    def _refuse_query(self, query: Query, rcode: rr.Rcode, why: rr.Ede | None = None, flags: int = 0) -> bytes:
+        opt = self._opt_for(query, why, rcode)
+        flags |= QR | rcode & 0xF | query.flags & (RD | CD)
+        self.counters.count(query.type, rcode)
         return (
             query.id.to_bytes(2, "big")
             + flags.to_bytes(2, "big")
@@ -244,6 +326,7 @@ class Responder:
 
     def _refuse(self, request: Refused) -> bytes:
         """A response code alone. The upper bits of an extended one, BADVERS, go into the OPT record."""
+        self.counters.count(0, request.rcode)
         opt = b""
         if request.edns:
             why = rr.Ede.NOT_SUPPORTED.to_bytes(2, "big") if request.rcode == rr.Rcode.NOTIMP else b""
