@@ -5,6 +5,8 @@ turning socket addresses into tuples and back. Here the addresses stay what they
 written over its request and goes back to where the request came from. On systems without these calls ``plain`` does the
 same work one datagram at a time.
 
+What is counted is counted by the batch (``counters``), and with the rate limit off nothing of it is in the way.
+
 Layout: ``_SLOTS`` slots, each with room for one datagram, one socket address and (for sockets bound to a wildcard
     address) one control message, in which the kernel says to which of our addresses the request came; sent back with
     the response, it makes that the source address.
@@ -16,10 +18,14 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from time import monotonic_ns
 from typing import Any, Final
 
+from mx10.nameserver.counters import FULL_EVERY
+from mx10.nameserver.query_log import QueryLog
 from mx10.nameserver.relay import Relay, client_of, control_of, is_operation
 from mx10.nameserver.responder import Responder
+from mx10.nameserver.shield import Shield
 
 _SLOTS: Final = 32
 _ROUNDS: Final = 16
@@ -67,11 +73,26 @@ class BatchSocket:
         sock: bound and non-blocking.
         responder: what answers.
         largest: octets of the largest response it gives, at least 512.
+        shield: limits the responses; None: they are not limited.
+        query_log: writes some questions down; None: none.
     """
 
-    def __init__(self, sock: socket.socket, responder: Responder, largest: int) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        responder: Responder,
+        largest: int,
+        shield: Shield | None = None,
+        query_log: QueryLog | None = None,
+    ) -> None:
         self._sock = sock
         self._responder = responder
+        self._counters = responder.counters
+        self._shield = shield
+        self._query_log = query_log
+        self._full = 0
+        # Where the address itself stands in a socket address (ip(7), ipv6(7)).
+        self._ip_at, self._ip_end = (4, 8) if sock.family == socket.AF_INET else (8, 24)
         self._slot = slot = largest + _ANSWER_ROOM
         libc = ctypes.CDLL(None, use_errno=True)
         self._recvmmsg = libc.recvmmsg
@@ -125,37 +146,105 @@ class BatchSocket:
             if self._control_sizes is not None:
                 for i in range(count):
                     self._interfaces[i * _CONTROL // 4 + self._interface_at] = 0
+            begun = monotonic_ns()
             self._answer(fd, count)
+            self._counters.took(monotonic_ns() - begun, count)
             if count < _SLOTS:
                 return
 
     def _answer(self, fd: int, count: int) -> None:
-        view, received, sizes = self._view, self._received, self._sizes
-        exact = self._responder.cache.exact.get
         # One copy of the batch as bytes: its slices can be looked up, those of a buffer cannot.
-        requests = bytes(view[: count * self._slot])
-        silent = []
-        for at, body, length_at, size_at in self._places[:count]:
-            response = exact(requests[body : at + received[length_at]])
-            if response is None:
-                whole = self._responder.udp(requests[at : at + received[length_at]])
-                if whole is None:
-                    slot = at // self._slot
-                    silent.append(slot)
-                    if (relay := self._responder.relay) is not None and is_operation(
-                        request := requests[at : at + received[length_at]]
-                    ):
-                        self._hand_in(relay, request, slot)
-                    continue
-                response = whole[2:]
-            size = len(response) + 2
-            view[body : at + size] = response
-            sizes[size_at] = size
+        requests = bytes(self._view[: count * self._slot])
+        self._count(requests, count)
+        silent = self._write(requests, count) if self._shield is None else self._write_limited(requests, count)
         start = 0
         for gap in silent:
             self._send(fd, start, gap)
             start = gap + 1
         self._send(fd, start, count)
+        if self._query_log is not None:
+            self._log(self._query_log, requests, count, silent)
+
+    def _count(self, requests: bytes, count: int) -> None:
+        self._counters.udp += count
+        full = count == _SLOTS
+        if full:
+            self._full += 1
+            if self._full % FULL_EVERY:
+                return
+        received, exact = self._received, self._responder.cache.exact.get
+        places = self._places[:count]
+        self._counters.hits(
+            [exact(requests[body : at + received[length_at]]) for at, body, length_at, _ in places], full=full
+        )
+
+    def _write(self, requests: bytes, count: int) -> list[int]:
+        """Write each response over its request; the slots that get none."""
+        view, received, sizes = self._view, self._received, self._sizes
+        exact = self._responder.cache.exact.get
+        silent = []
+        for at, body, length_at, size_at in self._places[:count]:
+            response = exact(requests[body : at + received[length_at]])
+            if response is None:
+                slot = at // self._slot
+                response = self._miss(requests[at : at + received[length_at]], slot)
+                if response is None:
+                    silent.append(slot)
+                    continue
+            size = len(response) + 2
+            view[body : at + size] = response
+            sizes[size_at] = size
+        return silent
+
+    def _write_limited(self, requests: bytes, count: int) -> list[int]:
+        """The same, with what the shield lets through."""
+        view, received, sizes = self._view, self._received, self._sizes
+        shield, responder = self._shield, self._responder
+        assert shield is not None
+        exact = responder.cache.exact.get
+        addresses = self._addresses.raw
+        now = shield.clock()
+        silent = []
+        for slot, (at, body, length_at, size_at) in enumerate(self._places[:count]):
+            end = at + received[length_at]
+            response = exact(requests[body:end])
+            proven = False
+            if response is None:
+                response = self._miss(requests[at:end], slot)
+                proven = responder.proven
+            if response is not None and not proven:
+                address = addresses[slot * _ADDRESS + self._ip_at : slot * _ADDRESS + self._ip_end]
+                response = shield.judge(requests[at:end], response, address, now)
+            if response is None:
+                silent.append(slot)
+                continue
+            size = len(response) + 2
+            view[body : at + size] = response
+            sizes[size_at] = size
+        return silent
+
+    def _miss(self, request: bytes, slot: int) -> bytes | None:
+        """The response, without its id, to a request that nobody made lately; None for silence, and for what is the
+        steward's, who answers later."""
+        responder = self._responder
+        whole = responder.udp(request, self._ip(slot))
+        if whole is not None:
+            return whole[2:]
+        if (relay := responder.relay) is not None and is_operation(request):
+            self._hand_in(relay, request, slot)
+        return None
+
+    def _ip(self, slot: int) -> bytes:
+        """The client's address, 4 or 16 octets."""
+        start = slot * _ADDRESS
+        return self._addresses.raw[start + self._ip_at : start + self._ip_end]
+
+    def _log(self, query_log: QueryLog, requests: bytes, count: int, silent: list[int]) -> None:
+        for slot in query_log.chosen(count):
+            at, _, length_at, size_at = self._places[slot]
+            request = requests[at : at + self._received[length_at]]
+            response = None if slot in silent else bytes(self._view[at : at + self._sizes[size_at]])
+            query_log.write(request, response, self._ip(slot), "udp")
 
     def _hand_in(self, relay: Relay, request: bytes, slot: int) -> None:
         """Have the steward answer a request, whose slot is needed for others meanwhile."""
@@ -197,9 +286,18 @@ def _interface_at(sock: socket.socket) -> int:
 class PlainSocket:
     """A bound UDP socket whose requests are answered one at a time, with what Python's own socket module has."""
 
-    def __init__(self, sock: socket.socket, responder: Responder, largest: int) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        responder: Responder,
+        largest: int,
+        shield: Shield | None = None,
+        query_log: QueryLog | None = None,
+    ) -> None:
         self._sock = sock
         self._responder = responder
+        self._shield = shield
+        self._query_log = query_log
         self._control = socket.CMSG_SPACE(20) if _control_size(sock) else 0
         self._room = largest + _ANSWER_ROOM
 
@@ -215,13 +313,26 @@ class PlainSocket:
                 return
             except ConnectionError:
                 continue  # an ICMP error for an earlier response, told to us now
-            response = self._responder.udp(request)
+            begun = monotonic_ns()
+            response = self._answer(request, socket.inet_pton(sock.family, client[0].partition("%")[0]))
             at = _interface_at(sock)
             control = [(level, kind, data[:at] + bytes(4) + data[at + 4 :]) for level, kind, data in control]
             if response is not None:
                 _reply(sock, response, control, client)
             elif (relay := self._responder.relay) is not None and is_operation(request):
                 relay.datagram(request, client, partial(_reply, sock, control=control, client=client))
+            self._responder.counters.took(monotonic_ns() - begun, 1)
+
+    def _answer(self, request: bytes, address: bytes) -> bytes | None:
+        responder, shield = self._responder, self._shield
+        responder.counters.udp += 1
+        response = responder.udp(request, address)
+        if response is not None and shield is not None and not responder.proven:
+            body = shield.judge(request, response[2:], address, shield.clock())
+            response = request[:2] + body if body is not None else None
+        if self._query_log is not None and self._query_log.chosen(1):
+            self._query_log.write(request, response, address, "udp")
+        return response
 
 
 def _reply(
@@ -232,7 +343,13 @@ def _reply(
         sock.sendmsg([response], control, 0, client)
 
 
-def attach(sock: socket.socket, responder: Responder, largest: int) -> Callable[[], None]:
+def attach(
+    sock: socket.socket,
+    responder: Responder,
+    largest: int,
+    shield: Shield | None = None,
+    query_log: QueryLog | None = None,
+) -> Callable[[], None]:
     """What to call when the socket is readable: by the batch where the system can."""
     kind = BatchSocket if available() else PlainSocket
-    return kind(sock, responder, largest).on_readable
+    return kind(sock, responder, largest, shield, query_log).on_readable

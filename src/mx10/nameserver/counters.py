@@ -9,7 +9,7 @@ exact: the number of questions, and every answer that was not in the table.
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Final
 
 from mx10.dns import rrtypes as rr
@@ -60,8 +60,8 @@ class Counters:
         """Questions by the time that their batch took."""
         self.seconds = 0.0
         """What those took together."""
-        self._pending: dict[bytes | None, int] = {}
-        self._pending_full: dict[bytes | None, int] = {}
+        self._pending: Counter[bytes | None] = Counter()
+        self._pending_full: Counter[bytes | None] = Counter()
 
     def count(self, rrtype: int, rcode: int) -> None:
         """Note a response."""
@@ -74,7 +74,7 @@ class Counters:
             full: their batch was, so they count for others as well.
         """
         pending = self._pending_full if full else self._pending
-        _count_elements(pending, responses)
+        pending.update(responses)  # a loop in C
         if len(pending) > _MOST_PENDING:
             self.fold()
 
@@ -140,20 +140,4 @@ def _known_types() -> dict[int, str]:
     return {number: text for number, text in texts.items() if not text.startswith("TYPE")}
 
 
-def _counting() -> Callable[[dict[bytes | None, int], Iterable[bytes | None]], None]:
-    """What ``Counter.update`` uses: it counts as fast as a loop in C goes."""
-    try:
-        from _collections import _count_elements as in_c
-    except ImportError:
-
-        def in_python(mapping: dict[bytes | None, int], each: Iterable[bytes | None]) -> None:
-            for one in each:
-                mapping[one] = mapping.get(one, 0) + 1
-
-        return in_python
-    found: Callable[[dict[bytes | None, int], Iterable[bytes | None]], None] = in_c
-    return found
-
-
-_count_elements: Final = _counting()
 _TYPES: Final = _known_types()

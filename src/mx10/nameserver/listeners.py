@@ -12,7 +12,9 @@ from typing import Final
 
 from mx10.config import NameserverSettings
 from mx10.nameserver.batch import attach
+from mx10.nameserver.query_log import QueryLog
 from mx10.nameserver.responder import Responder
+from mx10.nameserver.shield import Shield
 from mx10.nameserver.tcp import Connections, listen_tcp
 from mx10.nameserver.tls import TlsListener, TlsSockets
 
@@ -189,18 +191,24 @@ class Listeners:
 
 
 async def serve_on(
-    responder: Responder, sockets: Sequence[Sockets], settings: NameserverSettings, tls: TlsSockets | None = None
+    responder: Responder,
+    sockets: Sequence[Sockets],
+    settings: NameserverSettings,
+    tls: TlsSockets | None = None,
+    query_log: QueryLog | None = None,
 ) -> Listeners:
     """Answer on sockets that are bound already.
 
     Args:
         tls: those on which TLS is spoken.
+        query_log: writes some questions down.
     """
     loop = asyncio.get_running_loop()
-    connections = Connections(responder, settings)
+    connections = Connections(responder, settings, query_log)
+    shield = Shield(responder, settings) if settings.responses_per_second else None
     servers = []
     for each in sockets:
-        loop.add_reader(each.udp, attach(each.udp, responder, settings.edns_payload))
+        loop.add_reader(each.udp, attach(each.udp, responder, settings.edns_payload, shield, query_log))
         servers.append(await listen_tcp(each.tcp, connections))
     encrypted = [TlsListener(each, tls.context, connections, settings) for each in tls.sockets] if tls else []
     return Listeners(sockets, connections, servers, encrypted)

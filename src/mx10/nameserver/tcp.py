@@ -2,7 +2,10 @@
 client can talk us out of.
 
 - At most ``tcp_connections`` in all; one more takes the place of the one idle for longest.
-- At most ``tcp_connections_per_client`` from one address; one more is closed at once.
+- At most ``tcp_connections_per_client`` from one address (IPv6: one /64 network, which is what one client has); one
+  more is closed at once.
+- However many questions a client sends ahead, ``tcp_questions_at_once`` of them are answered before others get their
+  turn.
 - A connection that sends no whole message for ``tcp_idle_seconds`` is closed, whether it is silent or sends an octet at
   a time.
 - A client that asks and does not read is not read from either, until it is idle too long and closed.
@@ -12,9 +15,10 @@ import asyncio
 import socket
 from collections import Counter
 from contextlib import aclosing
-from typing import Final
+from typing import Final, Literal
 
 from mx10.config import NameserverSettings
+from mx10.nameserver.query_log import QueryLog
 from mx10.nameserver.relay import Relay, is_operation
 from mx10.nameserver.responder import Responder
 
@@ -24,11 +28,24 @@ _SWEEP_SECONDS: Final = 0.5
 """How often idle connections are looked for."""
 
 
-class Connections:
-    """The open connections of one worker, and the limits on them."""
+def whose(host: str) -> str:
+    """The client a connection counts for: an address of IPv4, a /64 network of IPv6."""
+    if ":" not in host:
+        return host
+    return socket.inet_pton(socket.AF_INET6, host.partition("%")[0])[:8].hex()
 
-    def __init__(self, responder: Responder, settings: NameserverSettings) -> None:
+
+class Connections:
+    """The open connections of one worker, and the limits on them.
+
+    Args:
+        query_log: writes some questions down.
+    """
+
+    def __init__(self, responder: Responder, settings: NameserverSettings, query_log: QueryLog | None = None) -> None:
         self.responder = responder
+        self.query_log = query_log
+        self.questions_at_once = settings.tcp_questions_at_once
         self._settings = settings
         # In the order of last activity: the first is the one idle for longest.
         self._open: dict[Connection, float] = {}
@@ -41,8 +58,10 @@ class Connections:
     def admit(self, connection: "Connection", client: str) -> bool:
         """Whether a new connection may stay; makes room for it where that is possible."""
         if self._clients[client] >= self._settings.tcp_connections_per_client:
+            self.responder.counters.connections_refused += 1
             return False
         if len(self._open) >= self._settings.tcp_connections:
+            self.responder.counters.connections_ended += 1
             next(iter(self._open)).abort()
         self._clients[client] += 1
         self.touch(connection)
@@ -70,6 +89,7 @@ class Connections:
             if last > oldest:
                 break
             if not connection.is_served(loop.time(), self._settings.transfer_stall_seconds):
+                self.responder.counters.connections_ended += 1
                 connection.abort()
         self._sweeper = loop.call_later(_SWEEP_SECONDS, self._sweep) if self._open else None
 
@@ -86,6 +106,7 @@ class Connection(asyncio.Protocol):
     """One client: length-prefixed messages in, length-prefixed messages out."""
 
     __slots__ = (
+        "_address",
         "_behind",
         "_buffer",
         "_client",
@@ -101,6 +122,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
         self._buffer = bytearray()
+        self._address = b""
         self._client = ""
         self._operation: asyncio.Task[None] | None = None
         self._writable = asyncio.Event()
@@ -113,7 +135,10 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        self._client = (transport.get_extra_info("peername") or ("",))[0]
+        host = (transport.get_extra_info("peername") or ("",))[0].partition("%")[0]
+        self._client = whose(host)
+        if host:
+            self._address = socket.inet_pton(socket.AF_INET6 if ":" in host else socket.AF_INET, host)
         transport.set_write_buffer_limits(high=_HIGH_WATER)
         if not self._connections.admit(self, self._client):
             transport.abort()
@@ -136,7 +161,8 @@ class Connection(asyncio.Protocol):
         at = 0
         responses: list[bytes] = []
         waiting = 0
-        while len(buffer) - at >= 2 and waiting < _HIGH_WATER:
+        left = self._connections.questions_at_once
+        while len(buffer) - at >= 2 and waiting < _HIGH_WATER and left:
             end = at + 2 + (buffer[at] << 8 | buffer[at + 1])
             if end > len(buffer):
                 break
@@ -145,18 +171,21 @@ class Connection(asyncio.Protocol):
             if responder.relay is not None and is_operation(message):
                 self._hand_in(responder.relay, message)
                 break
-            response = responder.tcp(message)
+            left -= 1
+            response = responder.tcp(message, self._address)
             if response is None:
                 # Not a request: nothing sensible will follow on this stream.
                 self.abort()
                 return
+            if (query_log := self._connections.query_log) is not None and query_log.chosen(1):
+                query_log.write(message, response, self._address, self._kind(self._transport))
             responses += (len(response).to_bytes(2, "big"), response)
             waiting += len(response)
         del buffer[:at]
         if not at or self._transport is None:
             return
         self._connections.touch(self)
-        if waiting >= _HIGH_WATER and not self._behind:
+        if (waiting >= _HIGH_WATER or not left) and not self._behind:
             # A long burst of questions: the rest is answered in later turns, so that other clients get theirs. Until
             # then nothing more is read, or questions would pile up here.
             self._behind = True
@@ -174,8 +203,7 @@ class Connection(asyncio.Protocol):
     async def _pass_on(self, relay: Relay, message: bytes, transport: asyncio.Transport) -> None:
         client = transport.get_extra_info("peername") or (self._client, 0)
         try:
-            encrypted = transport.get_extra_info("ssl_object") is not None
-            async with aclosing(relay.stream(message, client, "tls" if encrypted else "tcp")) as responses:
+            async with aclosing(relay.stream(message, client, self._kind(transport))) as responses:
                 async for response in responses:
                     transport.write(len(response).to_bytes(2, "big") + response)
                     if self._stalled:
@@ -186,6 +214,11 @@ class Connection(asyncio.Protocol):
         finally:
             self._operation = None
         self._go_on()
+
+    @staticmethod
+    def _kind(transport: asyncio.Transport | None) -> Literal["tcp", "tls"]:
+        encrypted = transport is not None and transport.get_extra_info("ssl_object") is not None
+        return "tls" if encrypted else "tcp"
 
     def _go_on(self) -> None:
         self._behind = False

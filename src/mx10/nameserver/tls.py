@@ -16,7 +16,7 @@ from typing import Final
 
 from mx10.config import NameserverSettings
 from mx10.logs import get_logger
-from mx10.nameserver.tcp import Connection, Connections
+from mx10.nameserver.tcp import Connection, Connections, whose
 
 ALPN: Final = ("dot",)
 """What a transfer over TLS has to agree on (RFC 9103 section 7.1)."""
@@ -116,7 +116,7 @@ class TlsListener:
                 loop.remove_reader(self._socket)
                 loop.call_later(_FULL_SECONDS, self._resume)
                 return
-            client = address[0]
+            client = whose(address[0])
             if (
                 len(self._shaking) >= self._settings.tcp_connections
                 or self._clients[client] >= self._settings.tcp_connections_per_client
