@@ -46,7 +46,7 @@ class BindSecondary(Bind):
             primary = f'{feed.address} port {feed.tls_port} key "{feed.key.name}" tls ephemeral'
         text = (self.work / "named.conf").read_text()
         more = (
-            "  serial-query-rate 10000; transfers-in 100; transfers-per-ns 100; ixfr-from-differences no;\n"
+            "  serial-query-rate 10000; transfers-in 20; transfers-per-ns 20; ixfr-from-differences no;\n"
             f'  catalog-zones {{ zone "{feed.catalog}" default-primaries {{ {primary}; }} in-memory yes '
             "min-update-interval 0; };\n"
         )

@@ -207,12 +207,12 @@ class NameserverSettings:
     """
 
     notify_attempts: Annotated[int, Range(1, 30)] = 7
-    """How often a NOTIFY is sent until it is acknowledged; the first pause is `notify_seconds`, each further one twice
-    as long, up to five minutes.
+    """How often a NOTIFY is sent until it is answered; the first pause is `notify_seconds`, each further one twice as
+    long, up to five minutes.
     """
 
     notify_seconds: Annotated[float, Range(0.1, 300)] = 2.0
-    """Seconds to wait for an acknowledgement the first time."""
+    """Seconds to wait for an answer to a NOTIFY."""
 
     notify_at_once: Annotated[int, Range(1, 10_000)] = 64
     """NOTIFY messages on their way to one secondary at the same time."""

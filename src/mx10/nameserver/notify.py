@@ -40,6 +40,8 @@ RECENT: Final = 10_000
 """The same, in change sets."""
 _OVERTAKEN_SECONDS: Final = 0.25
 """How long the NOTIFY of one version waits for its answer when there is a newer one."""
+CATALOG: Final = "catalog"
+"""The kind of our catalog zone."""
 _BATCH: Final = 500
 """Zones looked up in the store at once."""
 
@@ -63,6 +65,8 @@ class News:
 
     soa: RRset
     targets: tuple[Target, ...]
+    first: bool = False
+    """Before others: a catalog, without which a secondary does not know them."""
 
 
 class Notifier:
@@ -84,13 +88,14 @@ class Notifier:
     ) -> None:
         self._ledger = ledger
         self._in_store = in_store
-        self._settings = settings
+        self.settings = settings
         self._keys = keys
         self._queues: dict[Target, _Queue] = {}
         self._sockets: dict[int, _Socket] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._files = files
         self.acknowledged = 0
+        self.refused = 0
         self.given_up = 0
 
     async def run(self) -> None:
@@ -142,15 +147,15 @@ class Notifier:
                 info = rows.find_zone(connection, apex)
                 if info is None or not info.served:
                     continue
-                targets = targets_of(self._settings.notify + info.options.notify)
+                targets = targets_of(self.settings.notify + info.options.notify)
                 soa = rows.soa_of(connection, info.id) if targets else None
                 if soa is not None:
-                    found[apex] = News(soa, targets)
+                    found[apex] = News(soa, targets, info.kind == CATALOG)
         return found
 
     def file_changed(self, apex: bytes, packed: bytes | None) -> None:
         """Told of a change of a zone from a file."""
-        targets = targets_of(self._settings.notify)
+        targets = targets_of(self.settings.notify)
         if packed is not None and targets:
             soa = Zone.unpack(packed).nodes[apex][rr.SOA]
             task = asyncio.ensure_future(self.tell(apex, News(soa, targets)))
@@ -189,19 +194,19 @@ class Notifier:
                     log.error("nobody can be told from here", secondary=str(target), cause=str(error))
                     continue
                 queue = self._queues[target] = _Queue(target, self, sock)
-            queue.add(apex, news.soa)
+            queue.add(apex, news.soa, first=news.first)
 
     async def _socket(self, target: Target) -> "_Socket":
         family = socket.AF_INET6 if ":" in target.address[0] else socket.AF_INET
         if family not in self._sockets:
             _, made = await asyncio.get_running_loop().create_datagram_endpoint(
-                _Socket, local_addr=(source_address(self._settings.listen, family), 0), family=family
+                _Socket, local_addr=(source_address(self.settings.listen, family), 0), family=family
             )
             self._sockets[family] = made
         return self._sockets[family]
 
-    async def once(self, target: Target, sock: "_Socket", apex: bytes, soa: RRset) -> None:
-        """Tell one secondary of one zone, until it acknowledges."""
+    async def once(self, target: Target, sock: "_Socket", apex: bytes, soa: RRset, number: int) -> bool:
+        """Tell one secondary of one zone, for the ``number``-th time (from 0); whether that was the last."""
         said = {"zone": to_text(apex), "serial": serial_of(soa[1][0]), "secondary": str(target)}
         asker = None
         if target.key is not None:
@@ -209,68 +214,89 @@ class Notifier:
             if key is None:
                 log.error("no NOTIFY: there is no such key in nameserver.tsig_keys", **said)
                 self.given_up += 1
-                return
+                return True
             asker = Asker(key, time.time)
-        pause = self._settings.notify_seconds
-        for number in range(self._settings.notify_attempts):
-            rcode = await sock.ask(target, apex, soa, asker, pause)
-            if rcode is not None:
-                self.acknowledged += 1
-                if rcode == rr.Rcode.NOERROR:
-                    log.info("NOTIFY acknowledged", **said, attempts=number + 1)
-                else:
-                    # It will not say otherwise when asked again; often it does not have the zone yet.
-                    log.warning("NOTIFY answered", **said, rcode=rr.rcode_to_text(rcode))
-                return
-            pause = min(2 * pause, LONGEST_PAUSE)
-        self.given_up += 1
-        log.warning("NOTIFY given up", **said, attempts=self._settings.notify_attempts)
-
-    @property
-    def at_once(self) -> int:
-        return self._settings.notify_at_once
+        rcode = await sock.ask(target, apex, soa, asker, self.settings.notify_seconds)
+        if rcode == rr.Rcode.NOERROR:
+            self.acknowledged += 1
+            log.info("NOTIFY acknowledged", **said, attempts=number + 1)
+        elif rcode is not None:
+            # It will not say otherwise when asked again; often it does not have the zone yet.
+            self.refused += 1
+            log.info("NOTIFY refused", **said, rcode=rr.rcode_to_text(rcode))
+        elif number + 1 >= self.settings.notify_attempts:
+            self.given_up += 1
+            log.warning("NOTIFY given up", **said, attempts=number + 1)
+        else:
+            return False
+        return True
 
 
 class _Queue:
-    """What one secondary is to be told, and is being told."""
+    """What one secondary is to be told, and is being told. Whoever does not answer is told again after a pause, in
+    which others get their turn."""
 
     def __init__(self, target: Target, notifier: Notifier, sock: "_Socket") -> None:
         self._target = target
         self._notifier = notifier
         self._socket = sock
-        self._waiting: dict[bytes, RRset] = {}
-        self._telling: dict[bytes, asyncio.Task[None]] = {}
+        self._waiting: dict[bytes, tuple[RRset, int]] = {}
+        self._telling: dict[bytes, asyncio.Task[bool]] = {}
+        self._pausing: dict[bytes, asyncio.TimerHandle] = {}
 
-    def add(self, apex: bytes, soa: RRset) -> None:
+    def add(self, apex: bytes, soa: RRset, *, first: bool) -> None:
+        """Tell of a zone, or of a newer version of it.
+
+        Args:
+            first: before all others.
+        """
+        if (timer := self._pausing.pop(apex, None)) is not None:
+            timer.cancel()
         if apex in self._telling and apex not in self._waiting:
-            # It is silent about the version before, or its answer was none that we believe: the new one need not wait
-            # for the end of that.
+            # It is silent about the version before: the new one need not wait for the end of that.
             asyncio.get_running_loop().call_later(_OVERTAKEN_SECONDS, self._overtake, apex, self._telling[apex])
-        self._waiting[apex] = soa
+        self._waiting[apex] = soa, 0
+        if first:
+            self._waiting = {apex: (soa, 0), **self._waiting}
         self._go_on()
 
-    def _overtake(self, apex: bytes, task: asyncio.Task[None]) -> None:
+    def _overtake(self, apex: bytes, task: asyncio.Task[bool]) -> None:
         if self._telling.get(apex) is task and apex in self._waiting:
             task.cancel()
 
     def _go_on(self) -> None:
-        # In their order; those being told just now are told again afterwards.
-        ready = (apex for apex in self._waiting if apex not in self._telling)
-        while len(self._telling) < self._notifier.at_once and (apex := next(ready, None)) is not None:
-            soa = self._waiting.pop(apex)
-            ready = (each for each in self._waiting if each not in self._telling)
-            task = asyncio.ensure_future(self._notifier.once(self._target, self._socket, apex, soa))
+        while len(self._telling) < self._notifier.settings.notify_at_once:
+            # Those being told just now are told again afterwards.
+            apex = next((each for each in self._waiting if each not in self._telling), None)
+            if apex is None:
+                return
+            soa, number = self._waiting.pop(apex)
+            task = asyncio.ensure_future(self._notifier.once(self._target, self._socket, apex, soa, number))
             self._telling[apex] = task
-            task.add_done_callback(partial(self._done, apex))
+            task.add_done_callback(partial(self._done, apex, soa, number))
 
-    def _done(self, apex: bytes, task: asyncio.Task[None]) -> None:
+    def _done(self, apex: bytes, soa: RRset, number: int, task: asyncio.Task[bool]) -> None:
         self._telling.pop(apex, None)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if task.cancelled():
+            self._go_on()
+            return
+        if (error := task.exception()) is not None:
             log.error("a NOTIFY failed", zone=to_text(apex), secondary=str(self._target), cause=repr(error))
+        elif not task.result() and apex not in self._waiting:
+            pause = min(self._notifier.settings.notify_seconds * 2**number, LONGEST_PAUSE)
+            loop = asyncio.get_running_loop()
+            self._pausing[apex] = loop.call_later(pause, self._again, apex, soa, number + 1)
+        self._go_on()
+
+    def _again(self, apex: bytes, soa: RRset, number: int) -> None:
+        del self._pausing[apex]
+        self._waiting.setdefault(apex, (soa, number))
         self._go_on()
 
     def close(self) -> None:
         self._waiting.clear()
+        for timer in self._pausing.values():
+            timer.cancel()
         for task in self._telling.values():
             task.cancel()
 
@@ -310,7 +336,11 @@ class _Socket(asyncio.DatagramProtocol):
             return
         answered, apex, asker = waiting
         try:
-            response = parse(asker.verify(data) if asker is not None else data)
+            response = parse(data)
+            # Who does not know the zone, or the key, says so unsigned. That is believed from whoever knows our port and
+            # id; an acknowledgement is not.
+            if asker is not None and not response.rcode:
+                response = parse(asker.verify(data))
         except (TsigError, WireError) as error:
             log.warning("an answer to NOTIFY is not believed", zone=to_text(apex), client=addr[0], cause=str(error))
             return
