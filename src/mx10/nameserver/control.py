@@ -1,13 +1,15 @@
 """What the supervisor tells its workers: zones that changed, as frames on a socket pair.
 
 A frame is a length (4 octets), the length of an apex (1 octet), the apex, and the packed zone, empty where the zone is
-gone. An empty apex (no zone has it) is the order to read the certificate for TLS again. Both ends are ours: nothing
-here is hostile.
+gone. An empty apex (no zone has it) is the order to read the certificate for TLS again, and with octets behind it
+brings the secrets for cookies. Both ends are ours: nothing here is hostile.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from struct import Struct
 from typing import Final
+
+from mx10.dns.cookies import SECRET_OCTETS
 
 _LENGTH: Final = Struct("!I")
 RENEW: Final = b"\0\0\0\1\0"
@@ -20,6 +22,16 @@ def frame(apex: bytes, packed: bytes | None) -> bytes:
     """A change to one zone; None where the zone is gone."""
     body = bytes((len(apex),)) + apex + (packed or b"")
     return _LENGTH.pack(len(body)) + body
+
+
+def secrets_frame(secrets: Sequence[bytes]) -> bytes:
+    """The secrets for cookies from now on, the one in use first."""
+    return frame(b"", b"".join(secrets))
+
+
+def read_secrets(body: bytes) -> tuple[bytes, ...]:
+    """The secrets of such a frame."""
+    return tuple(body[at : at + SECRET_OCTETS] for at in range(0, len(body), SECRET_OCTETS))
 
 
 class FrameReader:

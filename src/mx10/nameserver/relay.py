@@ -7,6 +7,7 @@ the desk, gets SERVFAIL: the client tries again.
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from struct import Struct
@@ -15,7 +16,9 @@ from typing import Any, Final, Literal
 from mx10.dns import rrtypes as rr
 from mx10.dns.message import QR, RD
 from mx10.logs import get_logger
+from mx10.nameserver.counters import Counters
 from mx10.nameserver.desk import hand_in
+from mx10.nameserver.rate import Rate
 
 MOST_DATAGRAMS: Final = 200
 """Operations from datagrams that one worker has at the desk at the same time."""
@@ -61,10 +64,15 @@ class Relay:
 
     Args:
         path: of the desk's socket.
+        rate: messages a second of one client.
+        clock: seconds, never going back.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, rate: int = 1000, clock: Callable[[], float] = time.monotonic) -> None:
+        self.counters = Counters()
         self._path = path
+        self._rate = Rate(rate)
+        self._clock = clock
         self._datagrams: set[asyncio.Task[None]] = set()
         self._streams = 0
         self._failed = False
@@ -76,6 +84,11 @@ class Relay:
             client: its socket address.
             reply: sends a response to it.
         """
+        self.counters.operations += 1
+        if not self._rate.admits(client[0], self._clock()):
+            # Not even an error: the address may be forged.
+            self.counters.operations_refused += 1
+            return
         if len(self._datagrams) >= MOST_DATAGRAMS:
             reply(_servfail(packet))
             return
@@ -111,6 +124,11 @@ class Relay:
         self, message: bytes, client: tuple[Any, ...], transport: Literal["tcp", "tls"]
     ) -> AsyncGenerator[bytes, None]:
         """Have a stream's operation done: the responses."""
+        self.counters.operations += 1
+        if not self._rate.admits(client[0], self._clock()):
+            self.counters.operations_refused += 1
+            yield _servfail(message)
+            return
         if self._streams >= MOST_STREAMS:
             yield _servfail(message)
             return

@@ -11,6 +11,7 @@ import grp
 import os
 import pwd
 import resource
+import secrets
 import selectors
 import signal
 import socket
@@ -21,13 +22,15 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Final
 
 from mx10.config import NameserverSettings, ZoneSettings
+from mx10.dns.cookies import SECRET_OCTETS, secrets_from_text
 from mx10.dns.wirename import to_text
 from mx10.logs import get_logger
-from mx10.nameserver.control import READY, RENEW, frame
+from mx10.nameserver.control import READY, RENEW, frame, secrets_frame
 from mx10.nameserver.listeners import Address, ListenError, Sockets, bind, bind_stream, format_address, parse_address
 from mx10.nameserver.tls import TlsError, TlsSockets, make_context
 from mx10.nameserver.watch import FolderWatch, watch_folder
@@ -58,6 +61,10 @@ log = get_logger("nameserver")
 
 class StartError(Exception):
     """The nameserver cannot start: why, and what to do."""
+
+
+class _StoppedError(BaseException):
+    """Told to stop while zones are read for the first time; nothing in between may take it for an error of a file."""
 
 
 @dataclass(slots=True)
@@ -127,6 +134,9 @@ class Supervisor:
         self._steward_due = 0.0
         self._watch: FolderWatch | None = None
         self._signals: set[int] = set()
+        self._loading = 0
+        """Our process number while zones are read for the first time."""
+        self._cookie_secrets: tuple[bytes, ...] = ()
         self._wake_reader, self._wake_writer = socket.socketpair()
 
     def run(self) -> None:
@@ -147,6 +157,7 @@ class Supervisor:
                 ) from error
             _drop_privileges(self._settings, addresses, self._path)
             self._read_certificate()
+            self._cookie_secrets = _read_cookie_secrets(self._settings)
             self._listen_to_signals()
             if self._watch is not None:
                 self._selector.register(self._watch, selectors.EVENT_READ)
@@ -159,6 +170,8 @@ class Supervisor:
             _report(problems)
             while not self._stopping:
                 self._turn()
+        except _StoppedError:
+            log.info("stopped while reading zones")
         finally:
             self._stop()
 
@@ -206,13 +219,38 @@ class Supervisor:
             self._tell(worker, RENEW)
         log.info("certificate read again", certificate=str(self._settings.tls_certificate))
 
+    def _renew_cookie_secrets(self) -> None:
+        """Have everybody take the secrets that are in the file now."""
+        if self._settings.cookie_secrets is None or not self._cookie_secrets:
+            return
+        try:
+            found = _read_cookie_secrets(self._settings)
+        except StartError as error:
+            log.error("the secrets for cookies are not read again; those from before stay", cause=str(error))
+            return
+        if found != self._cookie_secrets:
+            self._cookie_secrets = found
+            for worker in list(self._workers.values()):
+                self._tell(worker, secrets_frame(found))
+            log.info("secrets for cookies read again", secrets=len(found))
+
     def _listen_to_signals(self) -> None:
         self._wake_reader.setblocking(False)
         self._wake_writer.setblocking(False)
         signal.set_wakeup_fd(self._wake_writer.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
-            signal.signal(number, lambda came, _: self._signals.add(came))
+            signal.signal(number, lambda came, _: self._on_signal(came))
         self._selector.register(self._wake_reader, selectors.EVENT_READ)
+
+    def _on_signal(self, number: int) -> None:
+        self._signals.add(number)
+        if self._loading and number in (signal.SIGTERM, signal.SIGINT):
+            if os.getpid() != self._loading:
+                os._exit(0)  # a process that helps reading
+            self._loading = 0
+            for reader in active_children():
+                reader.kill()
+            raise _StoppedError
 
     def _load(self) -> list[Problem]:
         """Read the folder for the first time; the problems found."""
@@ -220,7 +258,9 @@ class Supervisor:
             return []
         started = time.monotonic()
         jobs = min(os.cpu_count() or 1, 8)
+        self._loading = os.getpid()
         problems = self._folder.load(jobs=jobs, progress=_Progress())
+        self._loading = 0
         log.info("zones loaded", zones=len(self._folder.zones), seconds=round(time.monotonic() - started, 3))
         if not self._folder.zones:
             log.warning("no zone to serve yet", folder=str(self._path))
@@ -262,6 +302,7 @@ class Supervisor:
             if self._path is not None:
                 log.info("reading the folder again", folder=str(self._path))
             self._renew_certificate()
+            self._renew_cookie_secrets()
             self._reload(None)
 
     def _reload(self, paths: set[Path] | None) -> None:
@@ -360,7 +401,9 @@ class Supervisor:
                     stream.close()
             tls = TlsSockets(self._tls_sockets[index], self._tls) if self._tls is not None else None
             desk, store = (self._plan.desk, self._plan.store) if self._plan is not None else (None, None)
-            run_worker(self._zones, self._sockets[index], theirs, self._settings, desk, tls, store)
+            run_worker(
+                self._zones, self._sockets[index], theirs, self._settings, desk, tls, store, index, self._cookie_secrets
+            )
             status = 0
         except BaseException:
             log.exception("worker failed", worker=index)
@@ -488,6 +531,28 @@ class Supervisor:
         self._wake_reader.close()
         self._wake_writer.close()
         log.info("stopped")
+
+
+def _read_cookie_secrets(settings: NameserverSettings) -> tuple[bytes, ...]:
+    """The secrets of the file, or a random one; none where there are to be no cookies.
+
+    Raises:
+        StartError: the file cannot be used.
+    """
+    path = settings.cookie_secrets
+    if not settings.cookies:
+        if settings.require_cookies:
+            raise StartError("nameserver.require_cookies needs nameserver.cookies: set both, or neither")
+        return ()
+    if path is None:
+        return (secrets.token_bytes(SECRET_OCTETS),)
+    try:
+        return secrets_from_text(path.read_text(encoding="ascii"))
+    except OSError as error:
+        raise StartError(f"nameserver.cookie_secrets: {path} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        what = "it is not a text" if isinstance(error, UnicodeDecodeError) else str(error)
+        raise StartError(f"nameserver.cookie_secrets: {path}: {what}") from None
 
 
 def _cause(status: int) -> str:

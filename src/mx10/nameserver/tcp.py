@@ -201,7 +201,7 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     async def _pass_on(self, relay: Relay, message: bytes, transport: asyncio.Transport) -> None:
-        client = transport.get_extra_info("peername") or (self._client, 0)
+        client = transport.get_extra_info("peername") or ("0.0.0.0", 0)  # gone already
         try:
             async with aclosing(relay.stream(message, client, self._kind(transport))) as responses:
                 async for response in responses:

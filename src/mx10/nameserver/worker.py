@@ -15,9 +15,12 @@ from typing import Final
 
 from mx10.config import NameserverSettings
 from mx10.logs import get_logger
-from mx10.nameserver.control import READY, FrameReader
+from mx10.nameserver.control import READY, FrameReader, read_secrets
+from mx10.nameserver.cookies import Cookies
 from mx10.nameserver.listeners import Sockets, serve_on
+from mx10.nameserver.query_log import QueryLog
 from mx10.nameserver.relay import Relay
+from mx10.nameserver.reporting import report_for_ever
 from mx10.nameserver.responder import Responder
 from mx10.nameserver.stored import LOOK_SECONDS, StoredTable, StoreView
 from mx10.nameserver.table import ZoneTable
@@ -40,6 +43,8 @@ def run_worker(
     desk: str | None = None,
     tls: TlsSockets | None = None,
     store: Path | None = None,
+    index: int = 0,
+    cookie_secrets: Sequence[bytes] = (),
 ) -> None:
     """Answer until told to stop (SIGTERM) or until the supervisor is gone.
 
@@ -50,18 +55,23 @@ def run_worker(
         desk: the path of the steward's socket, if there is a steward.
         tls: this worker's own sockets for TLS, if it is spoken.
         store: the file of the store, or of its mirror, if there is one.
+        index: this worker's number.
+        cookie_secrets: 16 octets each, the one in use first; none: cookies are ignored.
     """
     # Ctrl-C and SIGHUP reach the whole process group; only the supervisor acts on them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     collect_only_what_is_young()
     with asyncio.Runner() as runner:
-        relay = Relay(desk) if desk is not None else None
+        relay = Relay(desk, settings.operations_per_second) if desk is not None else None
         view = StoreView(store) if store is not None else None
         table = StoredTable(zones, view) if view is not None else ZoneTable(zones)
-        responder = Responder(table, settings, relay)
+        cookies = Cookies(cookie_secrets) if cookie_secrets else None
+        responder = Responder(table, settings, relay, cookies)
+        if relay is not None:
+            relay.counters = responder.counters
         watching = _Watching(responder, table, view) if isinstance(table, StoredTable) and view is not None else None
-        runner.run(_serve(responder, sockets, control, settings, tls, watching))
+        runner.run(_serve(responder, sockets, control, settings, tls, watching, desk, index))
 
 
 def collect_only_what_is_young() -> None:
@@ -82,11 +92,15 @@ async def _serve(
     settings: NameserverSettings,
     tls: TlsSockets | None,
     watching: "_Watching | None",
+    desk: str | None,
+    index: int,
 ) -> None:
     loop = asyncio.get_running_loop()
     done = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, done.set)
-    listeners = await serve_on(responder, sockets, settings, tls)
+    every = settings.query_log_every
+    query_log = QueryLog(every, index, responder.counters) if every else None
+    listeners = await serve_on(responder, sockets, settings, tls, query_log)
     frames = FrameReader()
     if watching is not None:
         watching.look()
@@ -102,8 +116,11 @@ async def _serve(
             loop.remove_reader(control)
             done.set()
         for apex, packed in frames.feed(data):
-            if not apex:
+            if not apex and packed is None:
                 _renew_certificate(tls, settings)
+            elif not apex:
+                if responder.cookies is not None and packed is not None:
+                    responder.cookies.use(read_secrets(packed))
             elif packed is None:
                 responder.remove_zone(apex)
             else:
@@ -111,7 +128,10 @@ async def _serve(
 
     loop.add_reader(control, on_control)
     control.send(READY)
+    reports = loop.create_task(report_for_ever(desk, index, responder, listeners)) if desk is not None else None
     await done.wait()
+    if reports is not None:
+        reports.cancel()
     listeners.close()
 
 
