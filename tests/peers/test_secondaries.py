@@ -158,7 +158,9 @@ def all_equal(feeding: Feeding, names: Sequence[str]) -> None:
         while waiting:
             waiting = [name for name in waiting if serial_at(each, name) != wanted[name]]
             if waiting and time.monotonic() > end:
-                raise AssertionError(f"{each.name}: {len(waiting)} zones, as {waiting[0]}\n{each.log_tail(30)}")
+                lines = [line for line in feeding.log() if line.get("zone") == f"{waiting[0]}."]
+                said = "\n".join(map(str, [*lines, serial_at(each, waiting[0]), wanted[waiting[0]]]))
+                raise AssertionError(f"{each.name}: {len(waiting)} zones, as {waiting[0]}\n{said}\n{each.log_tail(30)}")
 
 
 def test_zones_come_change_and_go_by_themselves(tmp_path: Path) -> None:

@@ -20,6 +20,9 @@ from mx10.nameserver.counters import Counters
 from mx10.nameserver.desk import hand_in
 from mx10.nameserver.rate import Rate
 
+MOST_WAITING: Final = 2000
+"""Operations from datagrams that may wait for that: a secondary with thousands of zones asks for all their serials at
+once, and where it gets SERVFAIL it does not ask again for minutes."""
 MOST_DATAGRAMS: Final = 200
 """Operations from datagrams that one worker has at the desk at the same time."""
 MOST_STREAMS: Final = 200
@@ -74,6 +77,7 @@ class Relay:
         self._rate = Rate(rate)
         self._clock = clock
         self._datagrams: set[asyncio.Task[None]] = set()
+        self._places = asyncio.Semaphore(MOST_DATAGRAMS)
         self._streams = 0
         self._failed = False
 
@@ -89,7 +93,7 @@ class Relay:
             # Not even an error: the address may be forged.
             self.counters.operations_refused += 1
             return
-        if len(self._datagrams) >= MOST_DATAGRAMS:
+        if len(self._datagrams) >= MOST_DATAGRAMS + MOST_WAITING:
             reply(_servfail(packet))
             return
         task = asyncio.ensure_future(self._one(packet, client, reply))
@@ -102,7 +106,10 @@ class Relay:
             async with asyncio.timeout(DATAGRAM_SECONDS):
                 if notify:
                     await self._wait_for_steward()
-                async with aclosing(self._responses(packet, client, "udp", silent=notify)) as responses:
+                async with (
+                    self._places,
+                    aclosing(self._responses(packet, client, "udp", silent=notify)) as responses,
+                ):
                     async for response in responses:
                         # One datagram answers one: a transfer over UDP is cut off by whoever makes it (RFC 1995).
                         reply(response)

@@ -2,7 +2,9 @@
 but from the store itself. Secondaries ask so for serials; nobody asks so a thousand times a second.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from sqlalchemy import Connection, select
@@ -12,13 +14,13 @@ from mx10.dns.message import TC
 from mx10.dns.wirename import ancestors, from_order_key, order_key, parent
 from mx10.nameserver.desk import Operation
 from mx10.nameserver.responder import Responder
-from mx10.nameserver.signing import InStore
 from mx10.nameserver.steward import Steward
 from mx10.nameserver.table import NotServedError, ZoneTable
 from mx10.store.tables import rrsets
 from mx10.zones.ledger import Ledger, ZoneInfo, rows
 from mx10.zones.zone import Node, ZoneData
 
+_THREADS: Final = 2
 _TSIG_ROOM: Final = 400
 """Octets a signature takes of a datagram: two names of 120 octets, and a MAC of 64."""
 
@@ -95,20 +97,19 @@ class SignedQuestions:
 
     Args:
         files: apex to packed zone, of the zones from files.
-        in_store: runs a function in the thread of the store.
     """
 
-    def __init__(
-        self, ledger: Ledger, files: Mapping[bytes, bytes], in_store: InStore, settings: NameserverSettings
-    ) -> None:
+    def __init__(self, ledger: Ledger, files: Mapping[bytes, bytes], settings: NameserverSettings) -> None:
         self._ledger = ledger
         self._files = files
-        self._in_store = in_store
         self._settings = settings
+        # Not the thread of the store: a long import in it would hold up every secondary.
+        self._threads = ThreadPoolExecutor(_THREADS, "questions")
 
     async def answer(self, operation: Operation) -> AsyncGenerator[bytes, None]:
         """The response, as a worker would give it; cut so that a signature fits beside it."""
-        response = await self._in_store(self._answer, operation)
+        loop = asyncio.get_running_loop()
+        response = await loop.run_in_executor(self._threads, self._answer, operation)
         if response is not None:
             yield response
 
@@ -134,6 +135,6 @@ class SignedQuestions:
 
 def plug_in(steward: Steward) -> SignedQuestions:
     """Have the steward answer signed questions."""
-    made = SignedQuestions(steward.ledger, steward.files, steward.in_store, steward.config.nameserver)
+    made = SignedQuestions(steward.ledger, steward.files, steward.config.nameserver)
     steward.desk.for_other_questions(made.answer)
     return made
