@@ -28,6 +28,15 @@ from typing import TypeVar
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from mx10.config import ZoneSettings  # noqa: E402
+from mx10.dns.wirename import to_text  # noqa: E402
+from mx10.zones.dnssec.keys import KeySet, SigningKey  # noqa: E402
+from mx10.zones.dnssec.policy import Denial, Policy  # noqa: E402
+from mx10.zones.dnssec.whole import sign_zone  # noqa: E402
+from mx10.zones.dnssec.work import Arrangement  # noqa: E402
+from mx10.zones.folder import ZoneFolder  # noqa: E402
+from mx10.zones.text import to_text as zone_to_text  # noqa: E402
+from mx10.zones.zone import Zone  # noqa: E402
 from peers import MissingPeerError, PeerError  # noqa: E402
 from peers.server import find_program  # noqa: E402
 
@@ -223,6 +232,19 @@ def write_zones(where: Path, count: int) -> None:
         (where / f"{zone_name(number)}.zone").write_text(zone_text(number))
 
 
+def sign_zones(where: Path, denial: Denial) -> None:
+    """Sign every zone of a folder in place: ECDSA P-256, one key for each zone (RFC 8624 recommends the algorithm)."""
+    folder = ZoneFolder(where, ZoneSettings())
+    folder.load()
+    say(f"signing {len(folder.zones):,} zones")
+    policy, chance, now = Policy(denial=denial), random.Random(1), int(time.time())
+    for packed in folder.zones.values():
+        zone = Zone.unpack(packed)
+        keys = KeySet.plain([SigningKey.generate(policy.algorithm, "csk")])
+        signed = sign_zone(zone, Arrangement(policy, keys), now, chance.random)
+        (where / f"{to_text(zone.apex, final_dot=False)}.zone").write_text(zone_to_text(signed))
+
+
 def questions(zones: int, count: int, seed: int = 10, first: int = 0) -> list[tuple[str, str]]:
     """``count`` questions over the zones.
 
@@ -269,9 +291,18 @@ class Dnsperf:
     """dnsperf asking a server, ``window`` questions at once or at a fixed ``rate``, from the other processor."""
 
     def __init__(
-        self, asked: Path, *, window: int = 200, clients: int = 4, edns: bool = True, rate: int | None = None
+        self,
+        asked: Path,
+        *,
+        window: int = 200,
+        clients: int = 4,
+        edns: bool = True,
+        do: bool = False,
+        rate: int | None = None,
     ) -> None:
         self.options = ["-d", str(asked), "-c", str(clients), "-q", str(window), *(["-e"] if edns else []), "-t", "2"]
+        if do:
+            self.options.append("-D")
         if rate is not None:
             self.options += ["-Q", str(rate)]
 

@@ -29,6 +29,7 @@ def main() -> None:
     args = common.arguments(
         __doc__ or "",
         plain={"action": "store_true", "help": "ask without EDNS; most resolvers ask with it"},
+        signed={"choices": ["nsec", "nsec3"], "default": None, "help": "sign the zones, and ask with the DO bit"},
         zones={"type": int, "default": None, "help": "how many zones (10,000)"},
         seconds={"type": float, "default": None, "help": "length of one turn (3)"},
     )
@@ -39,21 +40,30 @@ def main() -> None:
         zones = here / "zones"
         zones.mkdir()
         common.write_zones(zones, count)
+        if args.signed:
+            common.sign_zones(zones, args.signed)
         asked = common.questions(count, 20_000 if args.quick else 200_000)
         (here / "questions").write_text("".join(f"{name} {rrtype}\n" for name, rrtype in asked))
-        perf = Dnsperf(here / "questions", edns=not args.plain)
+        perf = Dnsperf(here / "questions", edns=not args.plain, do=bool(args.signed))
         servers: list[Server] = []
         kinds: list[type[Server]] = [Mx10, Nsd, NsdMinimal, *AUTHORITATIVE[1:], Echo]
         for kind in kinds:
             say(f"starting {kind.name}")
             servers.append(running.enter_context(kind(zones, core=common.SERVER_CORE)))
-        compare([server for server in servers if not isinstance(server, Echo)], asked[:SAMPLE], args.plain)
+        compare(
+            [server for server in servers if not isinstance(server, Echo)],
+            asked[:SAMPLE],
+            args.plain,
+            bool(args.signed),
+        )
         for server in servers:
             say(f"warming up {server.name}")
             perf.once(server.address, server.port)
-        how = f"{count:,} zones, {'no EDNS' if args.plain else 'EDNS'}, {rounds} rounds of {length:g} s"
+        dressed = "no EDNS" if args.plain else f"EDNS, DO, signed ({args.signed})" if args.signed else "EDNS"
+        how = f"{count:,} zones, {dressed}, {rounds} rounds of {length:g} s"
         results, tables = {}, []
-        asker = common.Asker(here, [question(*each, payload=None if args.plain else 1232) for each in asked])
+        payload = None if args.plain else 1232
+        asker = common.Asker(here, [question(*each, payload=payload, do=bool(args.signed)) for each in asked])
         for server in servers:
             # Its questions differ from dnsperf's in their flags; who remembers answers has to meet these first, too.
             say(f"warming up {server.name} for the asker")
@@ -74,13 +84,13 @@ def main() -> None:
         )
 
 
-def compare(servers: Sequence[Server], asked: Sequence[tuple[str, str]], plain: bool) -> None:
+def compare(servers: Sequence[Server], asked: Sequence[tuple[str, str]], plain: bool, do: bool) -> None:
     """See that all servers give the same response codes and answers.
 
     Raises:
         PeerError: one did not, naming the question.
     """
-    wires = [question(name, rrtype, payload=None if plain else 1232) for name, rrtype in asked]
+    wires = [question(name, rrtype, payload=None if plain else 1232, do=do) for name, rrtype in asked]
     seen: list[list[tuple[int, object]]] = []
     for server in servers:
         found: list[tuple[int, object]] = []
