@@ -75,6 +75,14 @@ def test_rfc1034_3_6_2_cname_chains_are_followed_within_our_zones(serving: Servi
     assert words(ask("a.example.", "CNAME").answer) == ["a.example. CNAME b.example."]
 
 
+def test_rfc6840_4_3_an_alias_is_followed_for_types_that_are_not_beside_it(serving: Serving) -> None:
+    ask = serving({"example": "a CNAME nope\nb CNAME nope\nb RRSIG \\# 20 0005080200000e10000000000000000000000000"})
+    for rrtype in ("RRSIG", "NSEC", "KEY"):
+        answer = ask("a.example.", rrtype)
+        assert (words(answer.answer), answer.rcode) == (["a.example. CNAME nope.example."], rr.Rcode.NXDOMAIN)
+    assert [record.type for record in ask("b.example.", "RRSIG").answer] == [rr.RRSIG]
+
+
 def test_rfc6604_the_rcode_speaks_of_the_end_of_the_chain(serving: Serving) -> None:
     ask = serving({"example": "a CNAME nope"})
     answer = ask("a.example.", "MX")

@@ -147,9 +147,10 @@ class _Visit:
             chosen, target = [rr.CNAME], alias[1][0].lower()
         else:
             chosen, target = self._chosen(node, rrtype), None
-        if rrtype == rr.RRSIG:
-            entries = [(name, rr.RRSIG, (_ttl_of_signatures(node, each), signatures(node, each))) for each in chosen]
-            reply.answer += entries
+        if rrtype == rr.RRSIG and target is None:
+            reply.answer += [
+                (name, rr.RRSIG, (_ttl_of_signatures(node, each), signatures(node, each))) for each in chosen
+            ]
         else:
             for each in chosen:
                 self._put(reply.answer, name, each, node[each], node)
