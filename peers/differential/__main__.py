@@ -13,9 +13,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--count", type=int, default=5000, help="how many questions")
     parser.add_argument("--show", type=int, default=20, help="how many findings of each kind to show in full")
+    parser.add_argument("--signed", action="store_true", help="sign the zones and set the DO bit")
     args = parser.parse_args()
     try:
-        found = compare(args.seed, args.count)
+        found = compare(args.seed, args.count, signed=args.signed)
     except (MissingPeerError, PeerError) as error:
         sys.exit(str(error))
     print(found.report(args.show))

@@ -43,8 +43,12 @@ class Asked:
         return on_wire(self.name.canonicalize()), self.rrtype
 
 
-def draw_questions(drafts: list[Draft], count: int, seed: int) -> list[Asked]:
-    """``count`` questions about the zones: each name once if there is room for it, then all over again."""
+def draw_questions(drafts: list[Draft], count: int, seed: int, *, do: bool = False) -> list[Asked]:
+    """``count`` questions about the zones: each name once if there is room for it, then all over again.
+
+    Arguments:
+        do: the DO bit goes with every OPT record, and not with some only.
+    """
     chance = random.Random(seed)
     names = [name for draft in drafts for name in draft.names()]
     names += list(_neighbours(names, chance))
@@ -54,7 +58,7 @@ def draw_questions(drafts: list[Draft], count: int, seed: int) -> list[Asked]:
         for name in names:
             if len(asked) >= count:
                 break
-            asked.append(dress(name, dns.rdatatype.from_text(chance.choice(TYPES)), chance))
+            asked.append(dress(name, dns.rdatatype.from_text(chance.choice(TYPES)), chance, always_do=do))
     return asked
 
 
@@ -78,7 +82,7 @@ def _neighbours(names: list[dns.name.Name], chance: random.Random) -> Iterator[d
         yield dns.name.from_text(text)
 
 
-def dress(name: dns.name.Name, rrtype: int, chance: random.Random) -> Asked:
+def dress(name: dns.name.Name, rrtype: int, chance: random.Random, *, always_do: bool = False) -> Asked:
     """A question with random case (0x20), RD, and EDNS with this and that."""
     flags = chance.choice((0, 0, RD, RD | AD, CD))
     words = [word for bit, word in ((RD, "rd"), (AD, "ad"), (CD, "cd")) if flags & bit]
@@ -89,7 +93,7 @@ def dress(name: dns.name.Name, rrtype: int, chance: random.Random) -> Asked:
     do, options, edns_flags = False, [], 0
     if payload is not None:
         words.append(f"edns {payload}")
-        do = chance.random() < 0.3
+        do = chance.random() < 0.3 or always_do
         if do:
             words.append("do")
         if chance.random() < 0.1:

@@ -15,11 +15,13 @@ from pathlib import Path
 from peers import AUTHORITATIVE, Mx10, NoAnswerError, Server, ask_many, ask_tcp, zone_files
 from peers.differential.answers import FIELDS, Said, understand
 from peers.differential.explained import TABLE, Case, Explained
+from peers.differential.explained_signed import SIGNED
 from peers.differential.questions import Asked, draw_questions, odd_questions
 from peers.differential.world import World
 from peers.differential.zones import Draft, draw, on_wire, write
 
-TCP_QUESTIONS = 400
+EVERY_ENTRY = (*TABLE, *SIGNED)
+TCP_QUESTIONS = 1000
 """How many of the questions whose answers were cut off are asked again over TCP."""
 
 
@@ -45,9 +47,17 @@ class Outcome:
 
 
 def compare(
-    seed: int, count: int, *, peers: Sequence[type[Server]] = AUTHORITATIVE, ours: type[Server] = Mx10
+    seed: int,
+    count: int,
+    *,
+    signed: bool = False,
+    peers: Sequence[type[Server]] = AUTHORITATIVE,
+    ours: type[Server] = Mx10,
 ) -> Outcome:
     """Draw zones and questions from ``seed``, start all servers, ask all, compare.
+
+    Arguments:
+        signed: sign the zones, and ask with the DO bit where a question has EDNS.
 
     Raises:
         MissingPeerError: a peer is not installed.
@@ -56,11 +66,11 @@ def compare(
     drafts = draw(seed)
     with tempfile.TemporaryDirectory(prefix="mx10-differential-") as name, contextlib.ExitStack() as running:
         folder = Path(name)
-        write(drafts, folder)
+        write(drafts, folder, signed=signed)
         zones = [file.name for file in zone_files(folder)]
         us = running.enter_context(ours(folder, wait_for=zones))
         them = [running.enter_context(peer(folder, wait_for=zones)) for peer in peers]
-        return _compare(us, them, drafts, [*odd_questions(drafts), *draw_questions(drafts, count, seed)])
+        return _compare(us, them, drafts, [*odd_questions(drafts), *draw_questions(drafts, count, seed, do=signed)])
 
 
 def _compare(us: Server, them: Sequence[Server], drafts: list[Draft], asked: list[Asked]) -> Outcome:
@@ -144,7 +154,7 @@ def _weigh(
 
 
 def _explanation(case: Case) -> Explained | None:
-    return next((entry for entry in TABLE if entry.covers(case)), None)
+    return next((entry for entry in EVERY_ENTRY if entry.covers(case)), None)
 
 
 def _invariants(outcome: Outcome, question: Asked, answer: Said) -> None:

@@ -16,7 +16,7 @@ class World:
     def __init__(self, drafts: list[Draft]) -> None:
         self.zones = {
             dns.name.from_text(draft.apex).canonicalize(): dns.zone.from_text(
-                draft.text(), origin=draft.apex + ".", relativize=False, check_origin=False
+                draft.signed or draft.text(), origin=draft.apex + ".", relativize=False, check_origin=False
             )
             for draft in drafts
         }
@@ -41,6 +41,14 @@ class World:
     def has(self, owner: dns.name.Name, *rrtypes: int) -> bool:
         """Whether a name has a record of one of these types."""
         return any((owner, rrtype) in self._data for rrtype in rrtypes)
+
+    def has_any(self, owner: dns.name.Name) -> bool:
+        """Whether a name has records, other than those that prove things."""
+        return any(name == owner and rrtype not in (46, 47, 50) for name, rrtype in self._data)
+
+    def has_below(self, owner: dns.name.Name) -> bool:
+        """Whether there are records below a name."""
+        return any(name != owner and name.is_subdomain(owner) for name, _ in self._data)
 
     def is_true(self, rec: Rec) -> bool:
         """Whether a record stands in a zone as it is, or comes out of a wildcard."""

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import dns.name
 
+from peers.signing import Denial, sign
+
+DENIALS: tuple[Denial, ...] = ("nsec", "nsec3", "nsec3-opt-out")
 OUTSIDE = "elsewhere.invalid."
 """A domain that none of the servers has."""
 SERVED = (
@@ -39,6 +42,8 @@ class Draft:
     chance: random.Random
     lines: list[tuple[str, str, str]] = field(default_factory=list)
     curious: list[str] = field(default_factory=list)
+    signed: str = ""
+    """The master file after it was signed."""
     _ttls: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def add(self, owner: str, rrtype: str, *datas: str) -> None:
@@ -78,10 +83,20 @@ def draw(seed: int) -> list[Draft]:
     return [_zone(apex, random.Random(chance.getrandbits(64))) for apex in SERVED]
 
 
-def write(drafts: list[Draft], folder: Path) -> None:
-    """One master file a zone."""
-    for draft in drafts:
-        (folder / f"{draft.apex.lower()}.zone").write_text(f"$ORIGIN {draft.apex}.\n{draft.text()}", encoding="ascii")
+def write(drafts: list[Draft], folder: Path, *, signed: bool = False) -> None:
+    """One master file a zone; signed, they prove what is not there in each way by turns."""
+    for number, draft in enumerate(drafts):
+        path = folder / f"{draft.apex.lower()}.zone"
+        denial = DENIALS[number % 3]
+        if signed and denial != "nsec":
+            # Below the longest names there is no room for a wildcard, and dnssec-signzone gives up.
+            origin = dns.name.from_text(draft.apex)
+            draft.lines = [line for line in draft.lines if len(on_wire(dns.name.from_text(line[0], origin))) < 254]
+        path.write_text(f"$ORIGIN {draft.apex}.\n{draft.text()}", encoding="ascii")
+        if signed:
+            sign(path, draft.apex.lower() + ".", denial=denial)
+            # What is true in the zone is what stands there now.
+            draft.signed = path.read_text(encoding="ascii")
 
 
 def _zone(apex: str, chance: random.Random) -> Draft:

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from peers import AUTHORITATIVE, MissingPeerError, Mx10, Nsd
-from peers.differential.explained import TABLE
-from peers.differential.run import Outcome, compare
+from peers.differential.run import EVERY_ENTRY, Outcome, compare
 from tests.conftest import cannot_run
 
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(240)]
@@ -23,33 +22,35 @@ QUESTIONS = 2500
 
 
 @functools.cache
-def outcome(seed: int) -> Outcome:
+def outcome(seed: int, signed: bool) -> Outcome:
     """What a comparison over the zones of a seed found; each is made once."""
     try:
-        return compare(seed, QUESTIONS)
+        return compare(seed, QUESTIONS, signed=signed)
     except MissingPeerError as error:
         cannot_run(str(error))
 
 
+@pytest.mark.parametrize("signed", [False, True], ids=["plain", "signed"])
 @pytest.mark.parametrize("seed", SEEDS)
-def test_differences_from_other_nameservers_have_an_rfc_behind_them(seed: int) -> None:
-    found = outcome(seed)
+def test_differences_from_other_nameservers_have_an_rfc_behind_them(seed: int, signed: bool) -> None:
+    found = outcome(seed, signed)
     assert found.questions > QUESTIONS
     assert not found.alone, found.report()
     assert not found.unexplained, found.report()
 
 
+@pytest.mark.parametrize("signed", [False, True], ids=["plain", "signed"])
 @pytest.mark.parametrize("seed", SEEDS)
-def test_our_answers_keep_the_rules_that_need_no_peer(seed: int) -> None:
-    found = outcome(seed)
+def test_our_answers_keep_the_rules_that_need_no_peer(seed: int, signed: bool) -> None:
+    found = outcome(seed, signed)
     assert not found.broken, found.report()
 
 
 def test_no_explanation_has_outlived_its_difference() -> None:
     if len(SEEDS) < 2:
         pytest.skip("one seed does not show every difference")
-    used = {name for seed in SEEDS for name in outcome(seed).uses}
-    assert used == {entry.name for entry in TABLE}
+    used = {name for seed in SEEDS for signed in (False, True) for name in outcome(seed, signed).uses}
+    assert used == {entry.name for entry in EVERY_ENTRY}
 
 
 class Forgetful(Nsd):

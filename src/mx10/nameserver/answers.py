@@ -141,8 +141,8 @@ class _Visit:
         """The answer from the node of a name or, below ``encloser``, from the wildcard that stands for it."""
         reply = self.reply
         alias = node.get(rr.CNAME)
-        # Where such a type is not there the alias is the answer: a proof of absence that speaks of a CNAME proves nothing
-        # (RFC 6840 section 4.3).
+        # Where such a type is not there the alias is the answer: a proof of absence that speaks of a CNAME proves
+        # nothing (RFC 6840 section 4.3).
         if alias is not None and (rrtype not in _BESIDE_CNAME or (rrtype not in node and rrtype != rr.ANY)):
             chosen, target = [rr.CNAME], alias[1][0].lower()
         else:
