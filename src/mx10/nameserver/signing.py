@@ -104,6 +104,9 @@ class Signing:
         self._all = True
         self._failed: dict[bytes, float] = {}
         self._woken = asyncio.Event()
+        self.counts = {"zones": 0, "names": 0, "key_steps": 0, "failures": 0}
+        """What was done since the start: zones whose signatures were made anew, and names in them; steps of keys;
+        zones that could not be kept signed."""
 
     def zones_changed(self, apexes: Sequence[bytes]) -> None:
         """Told of every change in the store: a new zone may have to be signed, keys may have been replaced.
@@ -184,6 +187,7 @@ class Signing:
             if outcome is None:
                 continue
             for step in outcome.plan.steps:
+                self.counts["key_steps"] += 1
                 log.info("keys", zone=display(apex), step=step)
             for key in outcome.plan.gone:
                 log.info("a key is forgotten", zone=display(apex), role=key.role, tag=key.tag)
@@ -218,6 +222,8 @@ class Signing:
             # One call at a time: between two of them others get at the store.
             done = await self._guarded(apex, signer.refresh, ledger, apex, int(now * 1000))
             if done is not None and done.names:
+                self.counts["zones"] += 1
+                self.counts["names"] += done.names
                 log.info("signatures made anew", zone=display(apex), names=done.names, more=done.more)
         return bool(due)
 
@@ -229,5 +235,6 @@ class Signing:
             return None
         except (LedgerError, BadKeyError) as error:
             self._failed[apex] = self._wall() + FAILED_SECONDS
+            self.counts["failures"] += 1
             log.error("a zone cannot be kept signed", zone=display(apex), reason=str(error))
             return None

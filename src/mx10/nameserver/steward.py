@@ -20,6 +20,7 @@ from mx10.dns.tsig import KeyFileError, TsigKey, keys_from_text
 from mx10.logs import get_logger
 from mx10.nameserver.control import FrameReader
 from mx10.nameserver.desk import Desk
+from mx10.nameserver.tally import Tally
 from mx10.store.errors import StoreError
 from mx10.zones.ledger import Ledger
 
@@ -75,33 +76,22 @@ class KeyFile:
         return self._keys
 
 
-class Steward:
-    """Everything beside answering.
+class Household:
+    """A desk and services beside it: what a server without a store has, to be looked at (metrics, status).
 
     Args:
         config: of the server.
-        ledger: the zones of the store; closed at the end.
         desk: where operations come in.
         files: apex to packed zone, of the zones from files; they change as the supervisor says.
     """
 
-    def __init__(
-        self, config: Config, ledger: Ledger, desk: Desk, keys: KeyFile, files: dict[bytes, bytes] | None = None
-    ) -> None:
+    def __init__(self, config: Config, desk: Desk, files: dict[bytes, bytes] | None = None) -> None:
         self.config = config
-        self.ledger = ledger
         self.desk = desk
-        self.keys = keys
         self.files = {} if files is None else files
+        self.tally = Tally()
         self.services: list[Service] = []
-        self._changed: list[Changed] = []
         self._file_changed: list[Callable[[bytes, bytes | None], None]] = []
-        self._store_thread = ThreadPoolExecutor(1, "store")
-        self._feed_thread = ThreadPoolExecutor(1, "feed")
-
-    def on_feed(self, changed: Changed) -> None:
-        """Have somebody told of every change in the store, soon after it."""
-        self._changed.append(changed)
 
     def on_file(self, changed: Callable[[bytes, bytes | None], None]) -> None:
         """Have somebody told of every zone from a file that changed: its apex, and the packed zone (None: it is gone).
@@ -123,10 +113,6 @@ class Steward:
             except Exception:
                 log.exception("a change was not taken in")
 
-    def in_store(self, function: Callable[..., _T], /, *arguments: object) -> Awaitable[_T]:
-        """Run a function in the thread of the store. Functions wait for each other there."""
-        return asyncio.get_running_loop().run_in_executor(self._store_thread, lambda: function(*arguments))
-
     async def run(self, path: Path, until: Awaitable[object]) -> None:
         """Do what there is to do.
 
@@ -136,7 +122,6 @@ class Steward:
         """
         await self.desk.open(path)
         tasks = [asyncio.create_task(self._for_ever(each.run, type(each).__name__)) for each in self.services]
-        tasks.append(asyncio.create_task(self._for_ever(self._watch, "feed")))
         log.info("steward ready", desk=str(path))
         try:
             await until
@@ -145,9 +130,10 @@ class Steward:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            for thread in (self._feed_thread, self._store_thread):
-                thread.shutdown()
-            self.ledger.store.close()
+            self._close()
+
+    def _close(self) -> None:
+        """The end, when no service runs any more."""
 
     async def _for_ever(self, run: Callable[[], Awaitable[None]], name: str) -> None:
         """A fault in one service must not end the others."""
@@ -159,7 +145,40 @@ class Steward:
                 log.exception("a service failed; it begins anew", service=name)
                 await asyncio.sleep(_STORE_RETRY_SECONDS)
 
-    async def _watch(self) -> None:
+
+class Steward(Household):
+    """Everything beside answering.
+
+    Args:
+        ledger: the zones of the store; closed at the end.
+    """
+
+    def __init__(
+        self, config: Config, ledger: Ledger, desk: Desk, keys: KeyFile, files: dict[bytes, bytes] | None = None
+    ) -> None:
+        super().__init__(config, desk, files)
+        self.ledger = ledger
+        self.keys = keys
+        self.services.append(_Feed(self))
+        self._changed: list[Changed] = []
+        self._store_thread = ThreadPoolExecutor(1, "store")
+        self._feed_thread = ThreadPoolExecutor(1, "feed")
+
+    def on_feed(self, changed: Changed) -> None:
+        """Have somebody told of every change in the store, soon after it."""
+        self._changed.append(changed)
+
+    def in_store(self, function: Callable[..., _T], /, *arguments: object) -> Awaitable[_T]:
+        """Run a function in the thread of the store. Functions wait for each other there."""
+        return asyncio.get_running_loop().run_in_executor(self._store_thread, lambda: function(*arguments))
+
+    def _close(self) -> None:
+        for thread in (self._feed_thread, self._store_thread):
+            thread.shutdown()
+        self.ledger.store.close()
+
+    async def watch_feed(self) -> None:
+        """Tell of changes in the store, until cancelled."""
         loop = asyncio.get_running_loop()
         position: int | None = None
         while True:
@@ -190,7 +209,17 @@ class Steward:
                 log.exception("a change was not taken in")
 
 
-def run_steward(steward: Callable[[], Steward], path: Path, control: socket.socket) -> None:
+class _Feed:
+    """The watch over the store, as a service."""
+
+    def __init__(self, steward: Steward) -> None:
+        self._steward = steward
+
+    async def run(self) -> None:
+        await self._steward.watch_feed()
+
+
+def run_steward(steward: Callable[[], Household], path: Path, control: socket.socket) -> None:
     """The life of the steward's process, forked by the supervisor.
 
     Args:

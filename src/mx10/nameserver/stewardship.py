@@ -2,15 +2,19 @@
 
 import os
 import pwd
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from mx10.config import Config
-from mx10.nameserver import catalog, notify, pruning, secondary, signed, signing, transfers
+from mx10.nameserver import catalog, notify, overview, pruning, secondary, signed, signing, transfers
 from mx10.nameserver.desk import Desk
-from mx10.nameserver.steward import KeyFile, Steward, desk_path, run_steward
+from mx10.nameserver.following import Follower
+from mx10.nameserver.steward import Household, KeyFile, Steward, desk_path, run_steward
 from mx10.nameserver.supervisor import StartError, StewardPlan
+from mx10.nameserver.tally import Tally
+from mx10.nameserver.update import Updater
 from mx10.store.connect import default_url, open_store
 from mx10.store.errors import NoStoreError, StoreError
 from mx10.zones.dnssec.opening import ledger_of
@@ -33,7 +37,7 @@ def plan(config: Config) -> StewardPlan | None:
     try:
         store = open_store(url, create=bool(config.store.url))
     except NoStoreError:
-        return None
+        return _plan_without_store(config)
     except StoreError as error:
         raise StartError(str(error)) from error
     store.close()
@@ -45,19 +49,65 @@ def plan(config: Config) -> StewardPlan | None:
     def steward(files: dict[bytes, bytes]) -> Steward:
         keys = KeyFile(config.nameserver.tsig_keys)
         made = Steward(config, ledger_of(open_store(url), config), Desk(keys), keys, files)
-        secondary.plug_in(made, files.__contains__)
-        for each in (
-            signing.plug_in,
-            pruning.plug_in,
-            transfers.plug_in,
-            notify.plug_in,
-            catalog.plug_in,
-            signed.plug_in,
-        ):
+        for each in (pruning.plug_in, catalog.plug_in, signed.plug_in):
             each(made)
+        follower, updater = secondary.plug_in(made, files.__contains__)
+        _count(made.tally, transfers.plug_in(made), notify.plug_in(made), signing.plug_in(made), follower, updater)
+        overview.plug_in(made)
         return made
 
     return StewardPlan(str(path), store.path, lambda control, files: run_steward(lambda: steward(files), path, control))
+
+
+def _plan_without_store(config: Config) -> StewardPlan | None:
+    """A desk with nobody but who shows metrics and status: where there are zones from files, and it was asked for. By
+    itself there is none, since servers without a store may be many on one machine."""
+    settings = config.nameserver
+    asked = settings.metrics_listen or settings.run_dir or os.environ.get("RUNTIME_DIRECTORY")
+    if settings.zone_dir is None or not asked:
+        return None
+    path = desk_path(settings.run_dir, None, os.environ, os.geteuid())
+    _prepare(path.parent, config)
+
+    def household(files: dict[bytes, bytes]) -> Household:
+        made = Household(config, Desk(KeyFile(settings.tsig_keys)), files)
+        overview.plug_in(made)
+        return made
+
+    return StewardPlan(str(path), None, lambda control, files: run_steward(lambda: household(files), path, control))
+
+
+def _count(
+    tally: Tally,
+    sender: transfers.Transfers,
+    notifier: notify.Notifier,
+    signer: signing.Signing,
+    follower: Follower,
+    updater: Updater,
+) -> None:
+    """Say what the services count."""
+
+    def sent() -> Mapping[str, float]:
+        counts = sender.counts
+        return {
+            "axfr": counts.axfr,
+            "ixfr": counts.ixfr,
+            "up_to_date": counts.up_to_date,
+            "refused": counts.refused,
+            "failed": counts.failed,
+        }
+
+    def told() -> Mapping[str, float]:
+        return {"acknowledged": notifier.acknowledged, "refused": notifier.refused, "given_up": notifier.given_up}
+
+    tally.sums("transfers_out", "Zone transfers to clients, by how they ended.", "outcome", sent)
+    tally.sum("transfers_out_octets", "Octets of messages of these.", lambda: sender.counts.octets)
+    tally.level("transfers_out_running", "Zone transfers going on now.", lambda: sender.counts.running)
+    tally.sums("notify_out", "NOTIFY messages to secondaries, by what came of them.", "outcome", told)
+    tally.sums("following", "What was done for secondary zones.", "what", lambda: dict(follower.counts))
+    tally.level("zones_followed", "Zones followed as a secondary.", lambda: len(follower))
+    tally.sums("updates", "Dynamic updates, by response code.", "rcode", lambda: dict(updater.counts))
+    tally.sums("signing", "What was done to keep zones signed.", "what", lambda: dict(signer.counts))
 
 
 def find_desk(config: Config) -> Path:
