@@ -15,7 +15,7 @@ from typing import Final
 from mx10.dns import rrtypes as rr
 from mx10.dns.wirename import MAX_NAME, is_under, parent
 from mx10.nameserver.proofs import Proofs, proofs_of, signatures
-from mx10.nameserver.table import ZoneTable
+from mx10.nameserver.table import NotServedError, ZoneTable
 from mx10.zones.zone import Node, RRset, ZoneData
 
 CHAIN_LIMIT: Final = 16
@@ -83,7 +83,12 @@ def answer(table: ZoneTable, name: bytes, rrtype: int, *, dnssec: bool = False, 
             break
         seen.add(target)
         name = target
-        onward = _zone_for(table, name, rrtype)
+        try:
+            onward = _zone_for(table, name, rrtype)
+        except NotServedError:
+            # What we have of the chain is good; the client asks on, and hears SERVFAIL here until the zone is back.
+            onward = None
+            reply.apexes.add(table.apex_of(name if rrtype != rr.DS else parent(name)) or b"")
         if onward is None:
             reply.apexes.add(b"")
             break
