@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from mx10.dns import rrtypes as rr
 
-FULL_EVERY: Final = 8
+FULL_EVERY: Final = 32
 """Of batches that are full, one in so many is looked at."""
 _MOST_PENDING: Final = 20_000
 """Different responses counted before they are read, should a second bring more."""

@@ -48,8 +48,13 @@ class Limiter:
             paid = self._old.pop(key, 0.0)
             if len(self._young) >= self._half:
                 self._old, self._young = self._young, {}
-        paid = max(paid, now - BURST_SECONDS) + self._cost
+        # Written out, as this is done for every datagram: max() and min() cost more than all of it.
+        if paid < now - BURST_SECONDS:
+            paid = now - BURST_SECONDS
+        paid += self._cost
         # A hair's breadth, so that sums of fractions do not cost a response.
-        admitted = paid <= now + 1e-9
-        self._young[key] = paid if admitted else min(paid, now + self._window)
-        return admitted
+        if paid <= now + 1e-9:
+            self._young[key] = paid
+            return True
+        self._young[key] = min(now + self._window, paid)
+        return False

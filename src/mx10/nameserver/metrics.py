@@ -82,7 +82,7 @@ def _of_workers(reports: list[Mapping[str, Any]]) -> Iterator[Metric]:
         yield gauge
     responses = CounterMetricFamily(
         "mx10_responses",
-        "Responses by type asked for and response code; where batches are full, one in eight is looked at.",
+        "Responses by type asked for and response code; where batches are full, one in 32 is looked at.",
         labels=["worker", "type", "rcode"],
     )
     times = HistogramMetricFamily(

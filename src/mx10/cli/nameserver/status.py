@@ -80,7 +80,8 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
 
 def _time(seconds: float) -> str:
     """``3 d 4 h``, ``5 min 6 s``: the two largest units."""
-    left, parts = int(seconds), []
+    left = int(seconds)
+    parts: list[str] = []
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
         number, left = divmod(left, length)
         if number or (unit == "s" and not parts):
