@@ -36,6 +36,8 @@ COUNTERS: Final = 3
 
 MOST_OPEN: Final = 1000
 """Operations at the same time; more wait to be accepted."""
+BACKLOG: Final = 4096
+"""Connections that wait to be accepted; where there are more, asyncio takes a connection for made that is not."""
 MOST_FRAME: Final = 1 << 24
 """Octets of a frame's body."""
 SOCKET_MODE: Final = 0o660
@@ -136,9 +138,9 @@ class Desk:
         sock.bind(str(beside))
         beside.chmod(SOCKET_MODE)
         # Only now at its place: nobody finds one that does not listen, and that of a steward before us is replaced.
-        sock.listen(1024)
+        sock.listen(BACKLOG)
         beside.rename(path)
-        self._server = await asyncio.start_unix_server(self._serve, sock=sock, limit=1 << 18)
+        self._server = await asyncio.start_unix_server(self._serve, sock=sock, limit=1 << 18, backlog=BACKLOG)
 
     def close(self) -> None:
         """Accept nothing more."""
