@@ -182,3 +182,19 @@ async def test_nobody_at_the_desk(worker: Worker, tmp_path: Path) -> None:
     assert not waiting.done()
     (tmp_path / "away").rename(path)
     assert b"127.0.0.1 udp" in await waiting
+
+
+async def test_a_flood_of_one_client_is_not_handed_in(tmp_path: Path) -> None:
+    relay = Relay(str(tmp_path / "nobody"), 5, lambda: 100.0)
+    replies: list[bytes] = []
+    for _ in range(20):
+        relay.datagram(UPDATE, ("2001:db8::1", 5), replies.append)
+        relay.datagram(UPDATE, ("2001:db8::2", 5), replies.append)
+    assert (relay.counters.operations, relay.counters.operations_refused) == (40, 35)
+    over_tcp = [response async for response in relay.stream(UPDATE, ("2001:db8::9", 5), "tcp")]
+    assert m.parse(over_tcp[0]).rcode == Rcode.SERVFAIL
+    relay.datagram(UPDATE, ("2001:db8:1::1", 5), replies.append)
+    assert relay.counters.operations_refused == 36
+    await asyncio.gather(*relay._datagrams)
+    # Those who were let in found nobody at the desk; the others got nothing at all, as their address may be forged.
+    assert len(replies) == 6

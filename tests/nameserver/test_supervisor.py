@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ from mx10.config import NameserverSettings, ZoneSettings
 from mx10.dns import message as m
 from mx10.dns import rrtypes as rr
 from mx10.dns.wirename import from_text
-from mx10.nameserver.supervisor import Supervisor, _allow_many_files, _Worker
+from mx10.nameserver.supervisor import StartError, Supervisor, _allow_many_files, _read_cookie_secrets, _Worker
 from mx10.nameserver.watch import watch_folder
 from tests.conftest import cannot_run
 
@@ -423,3 +424,47 @@ def _assert_nobody_is_root(pids: list[int]) -> None:
         uids = re.search(r"^Uid:\s+(\d+)\s+(\d+)\s+(\d+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
         assert uids is not None
         assert "0" not in uids.groups()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_while_it_reads_zones(tmp_path: Path, number: int) -> None:
+    zones = tmp_path / "zones"
+    zones.mkdir()
+    text = ZONE.format(serial=1, address="192.0.2.1") + "$GENERATE 0-60000 h$ A 192.0.2.1\n"
+    for index in range(400):
+        (zones / f"z{index}.example.zone").write_text(text)
+    command = [sys.executable, "-m", "mx10", "serve", "--zone-dir", str(zones), "--listen", "127.0.0.1:0"]
+    # A session of its own: the signal goes to the supervisor alone, its readers are for it to end.
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        try:
+            assert process.stderr is not None
+            for line in process.stderr:
+                if "loading zones" in line or "running as root" in line:
+                    break
+            time.sleep(1.0)  # nothing says that the reading of the first files goes on
+            began = time.monotonic()
+            process.send_signal(number)
+            rest = process.stderr.read()
+            assert process.wait(10) == 0
+            assert time.monotonic() - began < 2.5
+            assert "stopped while reading zones" in rest
+            assert "Traceback" not in rest
+        finally:
+            process.kill()
+
+
+def test_secrets_for_cookies_that_cannot_be_used_are_told(tmp_path: Path) -> None:
+    secrets = tmp_path / "secrets"
+    secrets.write_text("abc\n")
+    settings = replace(NameserverSettings(), cookie_secrets=secrets)
+    with pytest.raises(StartError, match="line 1 is no secret"):
+        _read_cookie_secrets(settings)
+    secrets.write_bytes(b"\xff" * 32)
+    with pytest.raises(StartError, match="not a text"):
+        _read_cookie_secrets(settings)
+    with pytest.raises(StartError, match="cannot be read"):
+        _read_cookie_secrets(replace(settings, cookie_secrets=tmp_path / "nothing"))
+    with pytest.raises(StartError, match=r"nameserver\.cookies"):
+        _read_cookie_secrets(replace(NameserverSettings(), cookies=False, require_cookies=True))
+    assert _read_cookie_secrets(replace(NameserverSettings(), cookies=False)) == ()
+    assert _read_cookie_secrets(NameserverSettings()) != _read_cookie_secrets(NameserverSettings())

@@ -10,6 +10,7 @@ from mx10.dns import message as m
 from mx10.dns import rrtypes as rr
 from mx10.dns.wirename import from_text
 from mx10.nameserver.listeners import Listeners, listen
+from mx10.nameserver.tcp import whose
 from tests.nameserver.asking import Asker, words
 
 Serving = Callable[..., Asker]
@@ -186,3 +187,34 @@ async def test_garbage_ends_the_connection_and_nothing_else(serving: Serving) ->
         assert await wrong.closed()
         right.ask("www.example.", rr.A, 1)
         assert (await right.answer()).answer
+
+
+def test_clients_of_ipv6_are_counted_by_network() -> None:
+    assert whose("192.0.2.1") != whose("192.0.2.2")
+    assert whose("2001:db8::1") == whose("2001:db8::2:0:0:1%eth0")
+    assert whose("2001:db8::1") != whose("2001:db8:0:1::1")
+
+
+async def test_a_long_burst_gives_others_their_turn(serving: Serving) -> None:
+    async with listening(serving, tcp_questions_at_once=10) as connect:
+        greedy, other = await connect(), await connect()
+        for ident in range(3000):
+            greedy.ask("www.example.", rr.A, ident)
+        other.ask("www.example.", rr.A, 1)
+        reading = asyncio.create_task(_read(greedy, 3000))
+        await other.answer()
+        assert not reading.done()
+        assert await reading == list(range(3000))
+
+
+async def _read(client: Client, count: int) -> list[int]:
+    return [(await client.answer()).id for _ in range(count)]
+
+
+async def test_connections_that_are_closed_are_counted(serving: Serving) -> None:
+    async with listening(serving, tcp_connections_per_client=1, tcp_idle_seconds=0.3) as connect:
+        first, second = await connect(), await connect()
+        assert await second.closed()
+        assert await first.closed()
+        counters = connect.listeners._connections.responder.counters
+        assert (counters.connections_refused, counters.connections_ended) == (1, 1)
