@@ -5,6 +5,7 @@ None reads a zone file. ``feed`` says whom they follow; it is set before ``start
 """
 
 import sqlite3
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -174,20 +175,21 @@ class NsdSecondary(Nsd):
         text = text.replace("server:\n", "server:\n  xfrd-reload-timeout: 0\n", 1)
         (self.work / "nsd.conf").write_text(text)
 
-    def _control(self, order: str, lines: str) -> None:
-        import subprocess
-
+    def _control(self, order: str, lines: list[str]) -> None:
         program = find_program("nsd-control", self.package)
         argv = [program, "-c", str(self.work / "nsd.conf"), order]
-        subprocess.run(argv, input=lines, text=True, check=True, capture_output=True, timeout=120)
+        # In parts: it reads no replies before all is written, and NSD no more orders before its replies are read.
+        for at in range(0, len(lines), 200):
+            part = "".join(lines[at : at + 200])
+            subprocess.run(argv, input=part, text=True, check=True, capture_output=True, timeout=120)
 
     def add(self, zones: list[str]) -> None:
         """Follow zones from now on."""
-        self._control("addzones", "".join(f"{zone} member\n" for zone in zones))
+        self._control("addzones", [f"{zone} member\n" for zone in zones])
 
     def remove(self, zones: list[str]) -> None:
         """Follow zones no more."""
-        self._control("delzones", "".join(f"{zone}\n" for zone in zones))
+        self._control("delzones", [f"{zone}\n" for zone in zones])
 
 
 SECONDARIES: tuple[type[Server], ...] = (BindSecondary, KnotSecondary, PowerDnsSecondary, NsdSecondary)

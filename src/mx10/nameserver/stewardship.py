@@ -2,22 +2,26 @@
 
 import os
 import pwd
+import sqlite3
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from mx10.config import Config
-from mx10.nameserver import catalog, notify, overview, pruning, secondary, signed, signing, transfers
+from mx10.logs import get_logger
+from mx10.nameserver import catalog, mirror, notify, overview, pruning, secondary, signed, signing, transfers
 from mx10.nameserver.desk import Desk
 from mx10.nameserver.following import Follower
 from mx10.nameserver.steward import Household, KeyFile, Steward, desk_path, run_steward
 from mx10.nameserver.supervisor import StartError, StewardPlan
 from mx10.nameserver.tally import Tally
 from mx10.nameserver.update import Updater
-from mx10.store.connect import default_url, open_store
-from mx10.store.errors import NoStoreError, StoreError
+from mx10.store.connect import Store, default_url, open_store
+from mx10.store.errors import NoStoreError, StoreError, StoreUnreachableError
 from mx10.zones.dnssec.opening import ledger_of
+
+log = get_logger("steward")
 
 _LONGEST: Final = 100
 """Octets of a socket's path; the system takes 107 (unix(7)), and a number is put behind it for a moment."""
@@ -34,12 +38,19 @@ def plan(config: Config) -> StewardPlan | None:
         catalog.catalog_name(config.nameserver.catalog)
     except catalog.CatalogNameError as error:
         raise StartError(str(error)) from None
+    there = True
     try:
         store = open_store(url, create=bool(config.store.url))
     except NoStoreError:
         return _plan_without_store(config)
+    except StoreUnreachableError as error:
+        if not _mirror_path().exists() or url.startswith("sqlite"):
+            raise StartError(str(error)) from error
+        log.error("the store cannot be reached; answers come from the mirror until it can", cause=str(error))
+        store, there = open_store(url, check=False), False
     except StoreError as error:
         raise StartError(str(error)) from error
+    file = store.path if store.path is not None else _prepare_mirror(store, config)
     store.close()
     path = desk_path(config.nameserver.run_dir, store.path, os.environ, os.geteuid())
     if len(os.fsencode(path)) > _LONGEST:
@@ -48,7 +59,10 @@ def plan(config: Config) -> StewardPlan | None:
 
     def steward(files: dict[bytes, bytes]) -> Steward:
         keys = KeyFile(config.nameserver.tsig_keys)
-        made = Steward(config, ledger_of(open_store(url), config), Desk(keys), keys, files)
+        opened = open_store(url, check=there)
+        made = Steward(config, ledger_of(opened, config), Desk(keys), keys, files)
+        if opened.path is None:
+            mirror.plug_in(made, file)
         for each in (pruning.plug_in, catalog.plug_in, signed.plug_in):
             each(made)
         follower, updater = secondary.plug_in(made, files.__contains__)
@@ -56,7 +70,7 @@ def plan(config: Config) -> StewardPlan | None:
         overview.plug_in(made)
         return made
 
-    return StewardPlan(str(path), store.path, lambda control, files: run_steward(lambda: steward(files), path, control))
+    return StewardPlan(str(path), file, lambda control, files: run_steward(lambda: steward(files), path, control))
 
 
 def _plan_without_store(config: Config) -> StewardPlan | None:
@@ -115,6 +129,29 @@ def find_desk(config: Config) -> Path:
     url = config.store.url or default_url(os.environ, os.geteuid())
     file = url.removeprefix("sqlite:///")
     return desk_path(config.nameserver.run_dir, Path(file) if file != url else None, os.environ, os.geteuid())
+
+
+def _mirror_path() -> Path:
+    """Where a node keeps its copy of a store in PostgreSQL: where the store itself would be by default."""
+    return Path(default_url(os.environ, os.geteuid()).removeprefix("sqlite:///")).with_name("mirror.db")
+
+
+def _prepare_mirror(store: Store, config: Config) -> Path:
+    """Have a mirror before workers want to read it; the first time that takes as long as copying takes."""
+    path = _mirror_path()
+    _prepare(path.parent, config)
+    try:
+        made = mirror.Mirror(path, store, config.zones)
+        try:
+            if made.position is None:
+                log.info("copying the store", mirror=str(path), zones=made.copy_all())
+        finally:
+            made.close()
+    except (OSError, sqlite3.Error) as error:
+        raise StartError(f"the mirror {path} of the store cannot be written: {error}; mend its folder") from error
+    except StoreError as error:
+        raise StartError(str(error)) from error
+    return path
 
 
 def _prepare(folder: Path, config: Config) -> None:
