@@ -1,13 +1,17 @@
 """The mirror of a store: the same answers, also when the store is away. It does not care which database it copies."""
 
 import sqlite3
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
+from sqlalchemy import make_url
 
 from mx10.config import ZoneSettings
 from mx10.dns import rrtypes as rr
+from mx10.dns.message import make_query, parse
 from mx10.dns.rrtypes import Rcode
 from mx10.dns.wirename import from_text
 from mx10.nameserver import mirror as m
@@ -15,6 +19,8 @@ from mx10.nameserver.mirror import Mirror
 from mx10.store.connect import Store
 from mx10.zones.ledger import Author, Edit, Ledger
 from mx10.zones.zone import Zone
+from peers import ask
+from peers.mx10_store import Mx10Store
 from tests.nameserver.test_stored import Worker
 from tests.nameserver.test_transfers import APEX, COUNTER, a, a_zone
 
@@ -135,3 +141,56 @@ def test_what_goes_wrong_leaves_it_as_it_was(
     assert mirror.catch_up() == 1
     worker.look()
     assert worker.address("www.one.example") == 2
+
+
+class OverPostgreSQL(Mx10Store):
+    """``mx10 serve`` with a store in PostgreSQL."""
+
+    name = "mx10 over PostgreSQL"
+    database = ""
+
+    @property
+    def url(self) -> str:
+        return self.database
+
+    def environment(self) -> dict[str, str]:
+        return {**super().environment(), "STATE_DIRECTORY": str(self.work)}
+
+    def address_of(self, name: str) -> int | None:
+        response = parse(ask(self.address, self.port, make_query(from_text(name), rr.A, id=1), timeout=2.0))
+        return response.answer[0].rdata[-1] if response.answer else None
+
+
+def test_answers_go_on_when_the_database_is_away(postgresql_url: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    server = OverPostgreSQL(tmp_path / "empty", wait_for=[])
+    server.database = postgresql_url
+    url = make_url(postgresql_url)
+    name, administrator = url.database, url.set(database="postgres").render_as_string(hide_password=False)
+    ledger = server.ledger()
+    ledger.create(a_zone(www=a(1)), ME, options=COUNTER)
+    with server.start():
+        _until(lambda: server.address_of("www.one.example.") == 1)
+        began = time.monotonic()
+        ledger.change(APEX, [Edit(from_text("www", APEX), rr.A, a(2))], ME)
+        _until(lambda: server.address_of("www.one.example.") == 2)
+        assert time.monotonic() - began < 2
+        ledger.store.close()
+        with psycopg.connect(administrator, autocommit=True) as connection:
+            away = f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode()
+            connection.execute(away)
+            connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+            for _ in range(20):
+                assert server.address_of("www.one.example.") == 2
+            connection.execute(away.replace(b"false", b"true"))
+        ledger = server.ledger()
+        ledger.change(APEX, [Edit(from_text("www", APEX), rr.A, a(3))], ME)
+        _until(lambda: server.address_of("www.one.example.") == 3)
+        ledger.store.close()
+
+
+def _until(condition: Callable[[], bool], seconds: float = 15.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
