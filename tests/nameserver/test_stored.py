@@ -1,7 +1,9 @@
 """The store as workers see it: the same answers as from a folder, and what changes is answered at once."""
 
 import shutil
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,10 +15,12 @@ from mx10.dns import rrtypes as rr
 from mx10.dns.message import Message, make_query, parse
 from mx10.dns.rrtypes import Rcode
 from mx10.dns.wirename import from_text
-from mx10.nameserver import stored
+from mx10.nameserver import snapshot, stored
 from mx10.nameserver.responder import Responder
-from mx10.nameserver.stored import StoredTable, StoreView
+from mx10.nameserver.snapshot import StoreView
+from mx10.nameserver.stored import StoredTable
 from mx10.nameserver.table import ZoneTable
+from mx10.nameserver.write_ahead import WriteAheadLog
 from mx10.store.connect import open_store
 from mx10.zones.ledger import Author, Edit, Ledger
 from mx10.zones.zone import Node, RRset, Zone, add_empty_nonterminals
@@ -150,7 +154,7 @@ def test_what_is_not_served_is_no_answer(ledger: Ledger, worker: Worker) -> None
 
 
 def test_many_changes_at_once_drop_all(ledger: Ledger, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stored, "MOST_CHANGED", 3)
+    monkeypatch.setattr(snapshot, "MOST_CHANGED", 3)
     ledger.create(a_zone(www=a(1)), ME)
     worker.look()
     assert worker.address("www.one.example") == 1
@@ -185,6 +189,138 @@ def test_old_zones_are_let_go(ledger: Ledger, worker: Worker, monkeypatch: pytes
             worker.responder.store_moved(None, ())
             assert worker.address(f"z{number}.example") == number + 1
     assert len(worker.table._young_stored) + len(worker.table._old_stored) <= 20
+
+
+class Clock:
+    """Seconds that go on when a test says so."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(StoreView.__init__, "__defaults__", (clock,))
+    return clock
+
+
+def test_a_store_that_is_not_there_yet(tmp_path: Path, template: Path, clock: Clock) -> None:
+    worker = Worker(tmp_path / "mx10.db", {APEX: a_zone(www=a(8)).pack()})
+    assert worker.ask("www.other.example").rcode == Rcode.SERVFAIL
+    assert worker.address("www.one.example") == 8
+    shutil.copy(template, tmp_path / "mx10.db")
+    assert not worker.look()
+    clock.now += 1
+    assert worker.look()
+    assert worker.ask("www.other.example").rcode == Rcode.REFUSED
+    assert worker.address("www.one.example") == 8
+    worker.view.close()
+
+
+def test_a_store_put_in_the_place_of_another(ledger: Ledger, clock: Clock, tmp_path: Path) -> None:
+    assert ledger.store.path is not None
+    ledger.create(a_zone(www=a(1)), ME)
+    worker = Worker(ledger.store.path)
+    with closing(sqlite3.connect(ledger.store.path)) as connection:
+        connection.execute(f"VACUUM INTO '{tmp_path}/backup'")
+    ledger.change(APEX, [Edit(from_text("www", APEX), rr.A, a(2))], ME)
+    worker.look()
+    assert worker.address("www.one.example") == 2
+    ledger.store.close()
+    ledger.store.path.unlink()
+    clock.now += 1
+    assert not worker.look()
+    assert worker.address("www.one.example") == 2
+    for end in ("-wal", "-shm"):
+        (tmp_path / f"mx10.db{end}").unlink(missing_ok=True)
+    (tmp_path / "backup").rename(ledger.store.path)
+    clock.now += 1
+    assert worker.look()
+    assert worker.address("www.one.example") == 1
+    # The backup has no write-ahead log; held snapshots must not keep others from writing.
+    ledger.change(APEX, [Edit(from_text("www", APEX), rr.A, a(3))], ME)
+    assert worker.look()
+    assert worker.address("www.one.example") == 3
+    worker.view.close()
+
+
+def test_a_store_of_a_newer_version(
+    ledger: Ledger, clock: Clock, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger.create(a_zone(www=a(1)), ME)
+    worker = Worker(tmp_path / "mx10.db")
+    assert worker.address("www.one.example") == 1
+    with ledger.store.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+        connection.exec_driver_sql("DELETE FROM rrsets")
+        connection.exec_driver_sql("INSERT INTO feed (apex, at) SELECT apex, at FROM feed")
+    for _ in range(3):
+        clock.now += 1
+        assert not worker.look()
+    worker.responder.store_moved(None, ())
+    assert worker.address("www.one.example") == 1
+    said = capsys.readouterr()
+    assert (said.out + said.err).count("it has version 9999") == 1
+    worker.view.close()
+
+
+@pytest.mark.parametrize("content", [b"", b"no database" * 1000], ids=["empty", "something else"])
+def test_a_file_that_is_no_store(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "mx10.db").write_bytes(content)
+    worker = Worker(tmp_path / "mx10.db")
+    assert worker.ask("www.one.example").rcode == Rcode.SERVFAIL
+    assert not worker.look()
+
+
+@pytest.mark.usefixtures("either")
+@pytest.mark.parametrize("data", ["x''", "'text'", "7"])
+def test_rows_that_make_no_sense(ledger: Ledger, tmp_path: Path, data: str) -> None:
+    ledger.create(a_zone(www=a(1)), ME)
+    with ledger.store.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE rrsets SET data = {data} WHERE type = 1")
+    worker = Worker(tmp_path / "mx10.db")
+    assert worker.ask("www.one.example").rcode == Rcode.SERVFAIL
+    worker.view.close()
+
+
+def test_a_file_damaged_while_it_is_read(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshot, "_CACHE_KIB", 1)
+    path = tmp_path / "mx10.db"
+    ledger.create_many([a_zone(1, **{f"h{number}": a(1) for number in range(1000)})], ME)
+    ledger.store.close()
+    worker = Worker(path)
+    assert worker.address("h1.one.example") == 1
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * (size - 4096))
+    worker.table.moved(None)
+    assert worker.address("h1.one.example") == 1  # compiled
+    assert worker.ask("h2.one.example").rcode == Rcode.SERVFAIL
+    worker.view.close()
+
+
+def test_the_log_of_the_store_begins_anew(ledger: Ledger, clock: Clock, tmp_path: Path) -> None:
+    """Under readers that always hold a snapshot, SQLite can use its write-ahead log from the start again."""
+    ledger.create(a_zone(www=a(1)), ME)
+    workers = [Worker(tmp_path / "mx10.db") for _ in range(2)]
+    keeper = WriteAheadLog(tmp_path / "mx10.db", most=0)
+    sizes = []
+    for number in range(30):
+        ledger.change(APEX, [Edit(from_text("www", APEX), rr.A, a(1 + number % 2))], ME)
+        for worker in workers:
+            worker.look()
+        clock.now += 1
+        keeper.fold()
+        for worker in workers:
+            worker.look()
+        sizes.append((tmp_path / "mx10.db-wal").stat().st_size)
+    assert sizes[-1] < 3 * sizes[0]
+    for worker in workers:
+        worker.view.close()
 
 
 NAMES = st.sampled_from(["a", "b", "x.a", "y.x.a", "*.b", "ns1", "\\000.a", "\\001.a", "\\255.a", "\\255.\\255.a"])

@@ -8,7 +8,6 @@ import asyncio
 import gc
 import signal
 import socket
-import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -22,7 +21,8 @@ from mx10.nameserver.query_log import QueryLog
 from mx10.nameserver.relay import Relay
 from mx10.nameserver.reporting import report_for_ever
 from mx10.nameserver.responder import Responder
-from mx10.nameserver.stored import LOOK_SECONDS, StoredTable, StoreView
+from mx10.nameserver.snapshot import LOOK_SECONDS, StoreView
+from mx10.nameserver.stored import StoredTable
 from mx10.nameserver.table import ZoneTable
 from mx10.nameserver.tls import TlsError, TlsSockets, load_certificate
 
@@ -142,21 +142,14 @@ class _Watching:
         self._responder = responder
         self._table = table
         self._view = view
-        self._failed = False
 
     def look(self) -> None:
         """Look once, and again in a while."""
-        try:
-            moved = self._view.move()
-            if moved is not None:
-                # The table first: new zones are seen at once, and what the answers depended on is forgotten after it.
-                self._table.moved(moved.apexes)
-                self._responder.store_moved(moved.apexes, moved.new)
-            self._failed = False
-        except sqlite3.Error as error:
-            if not self._failed:
-                self._failed = True
-                log.error("the store cannot be read; answers stay as they were", cause=str(error))
+        moved = self._view.move()
+        if moved is not None:
+            # The table first: new zones are seen at once, and what the answers depended on is forgotten after it.
+            self._table.moved(moved.apexes)
+            self._responder.store_moved(moved.apexes, moved.new)
         asyncio.get_running_loop().call_later(LOOK_SECONDS, self.look)
 
 

@@ -1,10 +1,11 @@
 """Which version a store has, read without Alembic: that takes longer to import than a whole command of ours runs."""
 
-from typing import Final
-
-from sqlalchemy import Connection, text
+from typing import TYPE_CHECKING, Final
 
 from mx10.store.errors import NewerStoreError, NoStoreError, NotAStoreError, OlderStoreError, StoreError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 VERSIONS: Final = ("0001",)
 """Versions this program knows, oldest first; the files in ``migrations/versions`` (a test holds them equal)."""
@@ -17,12 +18,14 @@ _TABLES: Final = {
 }
 
 
-def version(connection: Connection) -> str | None:
+def version(connection: "Connection") -> str | None:
     """The version of a store; None where the database is empty.
 
     Raises:
         NotAStoreError: the tables are some other program's.
     """
+    from sqlalchemy import text  # not at the top: workers want to know the version alone
+
     tables = set(connection.execute(text(_TABLES[connection.dialect.name])).scalars())
     if not tables:
         return None
