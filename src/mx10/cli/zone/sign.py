@@ -64,20 +64,27 @@ def run(args: argparse.Namespace, context: Context) -> int:
 
             who = author(args)
             progress = Progress("zones")
-            for apex in _unsigned(keeper) if args.all else _named(args.zone):
+
+            def refused(_apex: bytes, error: LedgerError) -> None:
+                # The other zones are signed all the same.
+                nonlocal code
+                progress.clear()
+                print(f"mx10 zone: {error}", file=sys.stderr)
+                code = ABSENT
+
+            def signed(apex: bytes) -> None:
+                progress.step()
+                print(f"{display(apex)} is signed")
+
+            if args.all:
+                from mx10.zones.dnssec.bulk import sign_many
+
+                sign_many(keeper, _unsigned(keeper), who, wished, progress=signed, refused=refused)
+            for apex in _named(args.zone):
                 try:
-                    outcome = keeper.sign(apex, who, wished)
+                    tell_steps(apex, keeper.sign(apex, who, wished))
                 except LedgerError as error:
-                    # The other zones are signed all the same.
-                    progress.clear()
-                    print(f"mx10 zone: {error}", file=sys.stderr)
-                    code = ABSENT
-                    continue
-                if args.all:
-                    progress.step()
-                    print(f"{display(apex)} is signed")
-                else:
-                    tell_steps(apex, outcome)
+                    refused(apex, error)
             progress.clear()
     except NotDoneError as error:
         return ended(error)

@@ -268,6 +268,17 @@ class Keeper:
     def _now(self) -> int:
         return self.ledger.clock() // 1000
 
+    def policy(self, overrides: dict[str, Any]) -> Policy:
+        """The policy of a zone that is signed from now on.
+
+        Raises:
+            KeysError: it cannot be.
+        """
+        try:
+            return Policy.of(self.settings, overrides)
+        except PolicyError as error:
+            raise KeysError(str(error)) from None
+
     def _check(self, overrides: dict[str, Any]) -> None:
         try:
             checked(overrides)
@@ -410,15 +421,21 @@ class Keeper:
         if zone.mode == "unsigned":
             values: dict[str, Any] = {"signing": "", "keys_at": None, "resign_at": None}
         else:
-            moment = now + (policy.parent_check_seconds if plan.ask_parent else LOOK_ANYWAY)
-            if plan.next is not None:
-                moment = min(moment, max(plan.next, now + 1))
-            if any(one.until is None for one in zone.caches.signatures[1:]):
-                # Signed anew in pieces: when all is done can only be seen.
-                moment = min(moment, now + RESIGNED_LOOK)
+            moment = next_look(plan, policy, now)
             signing = replace(kept.signing, zone=zone, next=plan.next, ask_parent=plan.ask_parent)
             values = {"signing": signing_to_json(signing), "keys_at": moment}
         connection.execute(update(zones).where(zones.c.id == info.id).values(values))
+
+
+def next_look(plan: Plan, policy: Policy, now: int) -> int:
+    """When the keys of a zone want to be looked at again, seconds since 1970."""
+    moment = now + (policy.parent_check_seconds if plan.ask_parent else LOOK_ANYWAY)
+    if plan.next is not None:
+        moment = min(moment, max(plan.next, now + 1))
+    if any(one.until is None for one in plan.zone.caches.signatures[1:]):
+        # Signed anew in pieces: when all is done can only be seen.
+        moment = min(moment, now + RESIGNED_LOOK)
+    return moment
 
 
 class _OtherwiseError(Exception):

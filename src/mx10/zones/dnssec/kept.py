@@ -102,7 +102,7 @@ def policy_of(kept: Kept, settings: DnssecSettings) -> Policy:
         raise KeysError(str(error)) from None
 
 
-def _key_set(apex: bytes, kept: Kept, vault: Vault) -> KeySet:
+def key_set(apex: bytes, kept: Kept, vault: Vault) -> KeySet:
     """What the keys of a zone do now, as its signer needs it."""
     zone = kept.zone
     needed = zone.sign_dnskey | zone.sign_zone
@@ -136,7 +136,7 @@ def arrange(settings: DnssecSettings, vault: Vault) -> Callable[[Connection, Zon
         kept = read(connection, info)
         if kept is None:
             return Arrangement(Policy.of(settings), KeySet())
-        return Arrangement(policy_of(kept, settings), _key_set(info.apex, kept, vault))
+        return Arrangement(policy_of(kept, settings), key_set(info.apex, kept, vault))
 
     return arrangement
 
