@@ -30,7 +30,7 @@ class CookieBind(Bind):
     def configure(self) -> None:
         super().configure()
         path = self.work / "named.conf"
-        own = f'answer-cookie yes;\n  require-server-cookie yes;\n  cookie-algorithm siphash24;\n  cookie-secret "{SECRET}"'
+        own = f'answer-cookie yes; require-server-cookie yes; cookie-algorithm siphash24; cookie-secret "{SECRET}"'
         path.write_text(path.read_text().replace("answer-cookie no", own))
 
 
