@@ -11,7 +11,8 @@ from mx10.dns.message import make_query, parse
 from mx10.dns.wirename import from_text
 from mx10.nameserver import stored
 from mx10.nameserver.responder import Responder
-from mx10.nameserver.stored import StoredTable, StoreView
+from mx10.nameserver.snapshot import StoreView
+from mx10.nameserver.stored import StoredTable
 from mx10.nameserver.table import ZoneTable
 from mx10.store.connect import open_store
 from mx10.zones.dnssec.whole import sign_zone

@@ -136,8 +136,8 @@ class StoredTable(ZoneTable):
         # A large zone that did not change reads on in the new snapshot; what it remembers is still so.
 
     def apex_of(self, name: bytes) -> bytes | None:
-        """The apex of the zone a folded name belongs to: the longest that is the name or above it; None also where the
-        store cannot be read."""
+        """The apex of the zone a folded name belongs to: the longest that is the name or above it. Where the store
+        cannot be read, of those from files."""
         try:
             for candidate in ancestors(name):
                 if (
@@ -147,7 +147,7 @@ class StoredTable(ZoneTable):
                 ):
                     return candidate
         except NotServedError:
-            pass
+            return super().apex_of(name)
         return None
 
     def find(self, name: bytes) -> ZoneData | None:
@@ -167,9 +167,10 @@ class StoredTable(ZoneTable):
                 row = self._view.row(candidate)
             except NotServedError:
                 # What is in the store nobody knows just now; the zones from files are answered all the same.
-                if (below := super().find(candidate)) is not None:
-                    return below
-                raise
+                apex = super().apex_of(candidate)
+                if apex is None:
+                    raise
+                return self.open(apex)
             if row is not None:
                 if not row.served:
                     raise NotServedError
