@@ -24,7 +24,6 @@ _OPTION_LENGTHS: Final = frozenset({CLIENT_OCTETS, *range(16, 41)})
 _SERVER_OCTETS: Final = 16
 _VERSION: Final = 1
 _HEAD: Final = Struct("!BxxxI")
-_TIME: Final = Struct("!I")
 _WORD: Final = Struct("<Q")
 _KEY: Final = Struct("<QQ")
 _MASK: Final = 0xFFFFFFFFFFFFFFFF
@@ -96,7 +95,7 @@ def age(secrets: Sequence[bytes], option: bytes, address: bytes, now: int) -> in
     if len(server) != _SERVER_OCTETS or server[0] != _VERSION:
         return None
     # Serial arithmetic (RFC 1982), as the RFC wants it: the time has 32 bits.
-    seconds = now - _TIME.unpack_from(server, 4)[0] & 0xFFFFFFFF
+    seconds = now - int.from_bytes(server[4:8], "big") & 0xFFFFFFFF
     if seconds >= 1 << 31:
         seconds -= 1 << 32
     if not -AHEAD_SECONDS <= seconds <= OLDEST_SECONDS:

@@ -61,7 +61,8 @@ class Shield:
         self._exempt = tuple(ip_network(each) for each in settings.rate_limit_exempt)
         self._exemptions: dict[bytes, bool] = {}
         self._limited = 0
-        self._kinds: dict[bytes, bytes] = {}
+        self.kinds: dict[bytes, bytes] = {}
+        """Responses, without their id, to what they count as: most are sent many times."""
         self._seldom = Seldom(_LINES, clock)
 
     def judge(self, request: bytes, response: bytes, address: bytes, now: float) -> bytes | None:
@@ -76,15 +77,16 @@ class Shield:
         Returns:
             Without its id.
         """
-        kind = self._kinds.get(response)
-        if kind is None:
-            kind = self._kind_of(request, response)
+        kind = self.kinds.get(response) or self.learn(request, response)
         network = address[:IPV4_OCTETS] if len(address) == 4 else address[:IPV6_OCTETS]
-        if self.limiter.admits(network + kind, now) or self._is_exempt(address):
+        if self.limiter.admits(network + kind, now):
             return response
-        return self._instead(request, response, address, kind)
+        return self.instead(request, response, address, kind)
 
-    def _instead(self, request: bytes, response: bytes, address: bytes, kind: bytes) -> bytes | None:
+    def instead(self, request: bytes, response: bytes, address: bytes, kind: bytes) -> bytes | None:
+        """What to send of a response that the limiter did not admit; without its id."""
+        if self._is_exempt(address):
+            return response
         said = "responses would be limited" if self._log_only else "responses are limited"
         self._seldom.tell(log.warning, said, client=str(ip_address(address)), kind=_in_words(kind))
         counters = self._responder.counters
@@ -109,15 +111,16 @@ class Shield:
             exempt = self._exemptions[address] = any(client in network for network in self._exempt)
         return exempt
 
-    def _kind_of(self, request: bytes, response: bytes) -> bytes:
+    def learn(self, request: bytes, response: bytes) -> bytes:
+        """The kind of a response that is not among ``kinds``, and now is."""
         query = read_question(request)
         if isinstance(query, Query):
             kind = kind_of(self._responder.table, query, response)
         else:
             kind = b"e" + bytes((response[1] & 0xF,))
-        if len(self._kinds) >= _KINDS:
-            self._kinds.clear()
-        self._kinds[response] = kind
+        if len(self.kinds) >= _KINDS:
+            self.kinds.clear()
+        self.kinds[response] = kind
         return kind
 
 
