@@ -228,7 +228,7 @@ async def test_who_is_to_be_told(store: Store, secondary: Secondary) -> None:
         await world.notifier.changed([APEX])
         world.ledger.delete(APEX, ME)
         await world.notifier.changed([APEX])
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.4)
         assert secondary.heard.empty()
 
 

@@ -34,6 +34,9 @@ from mx10.zones.zone import RRset, Zone
 
 LONGEST_PAUSE: Final = 300.0
 """Seconds between two messages of the same NOTIFY at most."""
+SETTLED_SECONDS: Final = 0.2
+"""Until every worker answers with what changed, a mirror's too: a secondary that asks for the serial before that would
+hear the old one, and not ask again for hours."""
 RECENT_MS: Final = 3_600_000
 """What changed so long before the start is told then: nobody knows whether it was told already."""
 RECENT: Final = 10_000
@@ -194,7 +197,8 @@ class Notifier:
                     log.error("nobody can be told from here", secondary=str(target), cause=str(error))
                     continue
                 queue = self._queues[target] = _Queue(target, self, sock)
-            queue.add(apex, news.soa, first=news.first)
+            loop = asyncio.get_running_loop()
+            loop.call_later(SETTLED_SECONDS, partial(queue.add, apex, news.soa, first=news.first))
 
     async def _socket(self, target: Target) -> "_Socket":
         family = socket.AF_INET6 if ":" in target.address[0] else socket.AF_INET
@@ -243,6 +247,7 @@ class _Queue:
         self._waiting: dict[bytes, tuple[RRset, int]] = {}
         self._telling: dict[bytes, asyncio.Task[bool]] = {}
         self._pausing: dict[bytes, asyncio.TimerHandle] = {}
+        self._closed = False
 
     def add(self, apex: bytes, soa: RRset, *, first: bool) -> None:
         """Tell of a zone, or of a newer version of it.
@@ -250,6 +255,8 @@ class _Queue:
         Args:
             first: before all others.
         """
+        if self._closed:
+            return
         if (timer := self._pausing.pop(apex, None)) is not None:
             timer.cancel()
         if apex in self._telling and apex not in self._waiting:
@@ -294,6 +301,7 @@ class _Queue:
         self._go_on()
 
     def close(self) -> None:
+        self._closed = True
         self._waiting.clear()
         for timer in self._pausing.values():
             timer.cancel()
