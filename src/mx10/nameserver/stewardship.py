@@ -10,7 +10,18 @@ from typing import Final
 
 from mx10.config import Config
 from mx10.logs import get_logger
-from mx10.nameserver import catalog, mirror, notify, overview, pruning, secondary, signed, signing, transfers
+from mx10.nameserver import (
+    catalog,
+    mirror,
+    notify,
+    overview,
+    pruning,
+    secondary,
+    signed,
+    signing,
+    transfers,
+    write_ahead,
+)
 from mx10.nameserver.desk import Desk
 from mx10.nameserver.following import Follower
 from mx10.nameserver.steward import Household, KeyFile, Steward, desk_path, run_steward
@@ -66,6 +77,7 @@ def plan(config: Config) -> StewardPlan | None:
             mirror.plug_in(made, file)
         for each in (pruning.plug_in, catalog.plug_in, signed.plug_in):
             each(made)
+        write_ahead.plug_in(made, file)
         follower, updater = secondary.plug_in(made, files.__contains__)
         _count(made.tally, transfers.plug_in(made), notify.plug_in(made), signing.plug_in(made), follower, updater)
         overview.plug_in(made)

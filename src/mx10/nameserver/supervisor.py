@@ -156,6 +156,8 @@ class Supervisor:
                     f"cannot watch {self._path}: {error.strerror}; allow more by fs.inotify.max_user_instances"
                 ) from error
             _drop_privileges(self._settings, addresses, self._path)
+            if self._plan is not None and self._plan.store is not None:
+                _check_rights(self._plan.store)
             self._read_certificate()
             self._cookie_secrets = _read_cookie_secrets(self._settings)
             self._listen_to_signals()
@@ -617,6 +619,22 @@ def _drop_privileges(settings: NameserverSettings, addresses: Sequence[Address],
             f"user {name!r} cannot read {folder}: let it (chmod, chown), or set nameserver.user to one that can"
         )
     log.info("rights given up", user=name)
+
+
+def _check_rights(store: Path) -> None:
+    """See that we, with the rights we have now, can use the file of the store.
+
+    Raises:
+        StartError: no.
+    """
+    folder = store.parent
+    wrong = next((path for path in (store, folder) if path.exists() and not os.access(path, os.R_OK | os.W_OK)), None)
+    if wrong is not None or not folder.is_dir():
+        name = next(iter(_names_of(os.geteuid())), str(os.geteuid()))
+        raise StartError(
+            f"user {name!r} cannot read and write {wrong or folder}, which the store needs: give it the folder and what"
+            f" is in it (chown -R {name} {folder}), or set nameserver.user to one that can"
+        )
 
 
 def _names_of(uid: int) -> tuple[str, ...]:

@@ -57,7 +57,6 @@ class WriteAheadLog:
             await asyncio.to_thread(self.fold)
 
 
-def plug_in(steward: Steward) -> None:
-    """Have the steward do this."""
-    if steward.ledger.store.path is not None:
-        steward.services.append(WriteAheadLog(steward.ledger.store.path))
+def plug_in(steward: Steward, path: Path) -> None:
+    """Have the steward do this for the file that workers read."""
+    steward.services.append(WriteAheadLog(path))
