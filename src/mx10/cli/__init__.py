@@ -2,14 +2,14 @@
 and exit codes.
 
 A verb is a module with ``SUMMARY``, ``configure(parser)`` and ``run(args, context)``; it is imported when it is used,
-and imports what it needs when it runs, so that every command starts quickly. No rule of mail or DNS lives in this
-package.
+and imports what it needs when it runs, so that every command starts quickly. A verb of several words, as ``mx10 zone
+add``, is a package with ``SUMMARY`` and ``SUBVERBS``. No rule of mail or DNS lives here.
 """
 
 import errno
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from mx10 import __version__
@@ -21,6 +21,10 @@ VERBS: Final = {
     "serve": "mx10.cli.serve",
     "lookup": "mx10.cli.lookup",
     "route": "mx10.cli.route",
+    "zone": "mx10.cli.zone",
+    "store": "mx10.cli.store",
+    "nameserver": "mx10.cli.nameserver",
+    "tsig": "mx10.cli.tsig",
     "lab": "mx10.cli.lab",
     "config": "mx10.cli.config",
 }
@@ -130,7 +134,7 @@ def _run(argv: list[str]) -> int:
     options, rest = split_options(argv)
     if not rest or rest[0] in ("--help", "-h", "help"):
         if len(rest) > 1 and rest[0] == "help":
-            return _verb(rest[1], ["--help"], options)
+            return _verb(rest[1], [*rest[2:], "--help"], options)
         print(_help())
         return OK if rest else USAGE
     if rest[0] in ("--version", "-V", "version"):
@@ -167,21 +171,60 @@ def split_options(argv: Sequence[str]) -> tuple[GlobalOptions, list[str]]:
 
 
 def _verb(name: str, argv: list[str], options: GlobalOptions) -> int:
-    if name not in VERBS:
-        from mx10.config.errors import nearest
-
-        meant = nearest(name, VERBS)
-        raise UsageError(f"no such verb: {name}; " + (f"did you mean {meant}?" if meant else "`mx10 --help` lists all"))
     from importlib import import_module
 
     from mx10.cli.arguments import Parser
 
-    module = import_module(VERBS[name])
-    parser = Parser(prog=f"mx10 {name}", description=f"{module.SUMMARY[:1].upper()}{module.SUMMARY[1:]}.")
+    words = name
+    module = import_module(_choose(name, VERBS, "verb", "mx10"))
+    while subverbs := getattr(module, "SUBVERBS", None):
+        if not argv or argv[0] in ("--help", "-h", "help"):
+            print(_help_of_several(words, module.SUMMARY, subverbs))
+            return OK if argv else USAGE
+        module = import_module(_choose(argv[0], subverbs, f"{words} verb", f"mx10 {words}"))
+        words, argv = f"{words} {argv[0]}", argv[1:]
+    parser = Parser(prog=f"mx10 {words}", description=f"{module.SUMMARY[:1].upper()}{module.SUMMARY[1:]}.")
     module.configure(parser)
     args = parser.parse(argv)
     code: int = module.run(args, _context(name, options))
     return code
+
+
+def _choose(name: str, verbs: Mapping[str, str], kind: str, prog: str) -> str:
+    """The module of a verb.
+
+    Raises:
+        UsageError: there is no such verb; with the nearest one.
+    """
+    if name in verbs:
+        return verbs[name]
+    from mx10.config.errors import nearest
+
+    meant = nearest(name, verbs)
+    mend = f"did you mean {meant}?" if meant else f"`{prog} --help` lists all"
+    raise UsageError(f"no such {kind}: {name}; {mend}")
+
+
+def _help_of_several(words: str, summary: str, subverbs: Mapping[str, str]) -> str:
+    from importlib import import_module
+
+    from mx10.cli.text import table
+
+    rows = [(f"  {name}", import_module(module).SUMMARY) for name, module in subverbs.items()]
+    return "\n".join(
+        (
+            f"usage: mx10 {words} VERB [ARGUMENT …]",
+            "",
+            f"{summary[:1].upper()}{summary[1:]}.",
+            "",
+            table((), rows),
+            "",
+            f"`mx10 {words} VERB --help` tells all about one.",
+            "",
+            "global options:",
+            table((), [(f"  {option}", text) for option, text in GLOBAL_OPTIONS]),
+        )
+    )
 
 
 def _context(verb: str, options: GlobalOptions) -> "Context":

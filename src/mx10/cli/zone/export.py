@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING
 
 from mx10.cli import OK, UsageError
 from mx10.cli.context import Context
-from mx10.cli.zone.opening import EXIT_CODES, NotDoneError, _serial, ended, opened
+from mx10.cli.zone.opening import EXIT_CODES, NotDoneError, ended, opened, serial
 
 if TYPE_CHECKING:
     from mx10.zones.ledger import Ledger
@@ -21,7 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("zone", metavar="ZONE", nargs="*", help="to standard output, one after the other")
     parser.add_argument("--all", action="store_true", help="all zones; needs --to")
     parser.add_argument("--to", metavar="FOLDER", type=Path, help="a file for each zone, as example.com.zone")
-    parser.add_argument("--at", type=_serial, metavar="SERIAL", help="as it was when it had this serial")
+    parser.add_argument("--at", type=serial, metavar="SERIAL", help="as it was when it had this serial")
     parser.add_argument("--generated", action="store_true", help="also what signing made: RRSIG, NSEC, DNSKEY, …")
     parser.epilog = f"{EXIT_CODES} A file that would stay the same is not touched; others are put in place whole."
 
