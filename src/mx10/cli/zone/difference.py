@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 
 def lines(apex: bytes, changes: "Iterable[Change]", style: Style, *, generated: bool = False) -> Iterator[str]:
-    """Each record that goes or comes, in canonical order of owners.
+    """Each record that goes or comes, in canonical order of owners. An SOA record of which nothing but the serial
+    moved is left out: every change moves it, and whoever shows a change shows its serials.
 
     Args:
         generated: also the records that signing made.
@@ -27,6 +28,8 @@ def lines(apex: bytes, changes: "Iterable[Change]", style: Style, *, generated: 
         if change.type in GENERATED and not generated:
             left_out += 1
             continue
+        if change.type == rr.SOA and _moves_serial_alone(change):
+            continue
         before = record_lines(apex, change.owner, change.type, change.before) if change.before else []
         after = record_lines(apex, change.owner, change.type, change.after) if change.after else []
         for line in before:
@@ -37,6 +40,15 @@ def lines(apex: bytes, changes: "Iterable[Change]", style: Style, *, generated: 
                 yield style.paint(f"+{line}", "green")
     if left_out:
         yield style.paint(f"({left_out} record sets of DNSSEC too)", "dim")
+
+
+def _moves_serial_alone(change: "Change") -> bool:
+    from mx10.zones.ledger.serials import with_serial
+
+    if change.before is None or change.after is None:
+        return False
+    (ttl_before, (before, *_)), (ttl_after, (after, *_)) = change.before, change.after
+    return ttl_before == ttl_after and with_serial(before, 0) == with_serial(after, 0)
 
 
 def change_as_json(change: "Change") -> dict[str, object]:
