@@ -39,7 +39,7 @@ def lines(apex: bytes, changes: "Iterable[Change]", style: Style, *, generated: 
             if line not in before:
                 yield style.paint(f"+{line}", "green")
     if left_out:
-        yield style.paint(f"({left_out} record sets of DNSSEC too)", "dim")
+        yield style.paint(f"({left_out} record set{'' if left_out == 1 else 's'} of DNSSEC too)", "dim")
 
 
 def _moves_serial_alone(change: "Change") -> bool:
