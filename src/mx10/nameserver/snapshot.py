@@ -47,7 +47,8 @@ _BEFORE: Final = {
     )
     for rrtype in (int(rr.NSEC), int(rr.NSEC3))
 }
-_POSITION: Final = "SELECT min(seq), max(seq) FROM feed"
+# Asked for together, SQLite would read the whole feed for them.
+_POSITION: Final = "SELECT (SELECT min(seq) FROM feed), (SELECT max(seq) FROM feed)"
 _FEED: Final = "SELECT DISTINCT apex FROM feed WHERE seq > ? LIMIT ?"
 
 log = get_logger("nameserver")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import fields, replace
 from typing import Any, Final
 
-from sqlalchemy import Connection, delete, exists, func, select
+from sqlalchemy import Connection, delete, exists, select
 
 from mx10.dns import rrtypes as rr
 from mx10.dns.wirename import from_order_key, order_key, to_text
@@ -254,8 +254,8 @@ def prune(store: Store, now: int, signing_days: int) -> int:
     """See ``Ledger.prune``; in transactions of limited size, so that nobody waits long."""
     while True:
         with store.begin() as connection:
-            first, last = connection.execute(select(func.min(feed.c.seq), func.max(feed.c.seq))).one()
-            end = min((first or 0) + _FEED_AT_ONCE, (last or 0) - _FEED_ROWS + 1)
+            first, last = rows.feed_ends(connection)
+            end = min(first + _FEED_AT_ONCE, last - _FEED_ROWS + 1)
             gone = connection.execute(delete(feed).where(feed.c.seq < end, feed.c.at < now - _FEED_AGE)).rowcount
         if gone < _FEED_AT_ONCE:
             break

@@ -266,6 +266,14 @@ def count_changes(connection: Connection, number: int, most: int) -> int:
     return int(connection.execute(select(func.count()).select_from(rows)).scalar_one())
 
 
+def feed_ends(connection: Connection) -> tuple[int, int]:
+    """The numbers of the first and the last row of the feed; both 0 where it has none."""
+    # Asked for together in one SELECT, SQLite would read the whole feed for them.
+    ends = (select(each(feed.c.seq)).scalar_subquery() for each in (func.min, func.max))
+    first, last = connection.execute(select(*ends)).one()
+    return first or 0, last or 0
+
+
 def tell(connection: Connection, apex: bytes, at: int) -> None:
     """Let nameservers know that what they answer of a zone has changed."""
     connection.execute(insert(feed).values(apex=apex, at=at))
