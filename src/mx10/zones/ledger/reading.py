@@ -1,6 +1,6 @@
 """The reading half of the ledger: zones, their records, their history, and what happened since."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from sqlalchemy import Connection, func, select
@@ -62,6 +62,11 @@ class Reader:
                 return
             after = page[-1].apex
             left = None if left is None else left - size
+
+    def present(self, apexes: Iterable[bytes]) -> set[bytes]:
+        """Which of some zones are there; some hundred at a time."""
+        with self.store.read() as connection:
+            return set(connection.execute(select(zones.c.apex).where(zones.c.apex.in_(list(apexes)))).scalars())
 
     def count(self) -> int:
         """How many zones there are."""
@@ -170,8 +175,8 @@ class Reader:
             None where that is known no more, and everything has to be looked at; ``feed_position`` says where to go on.
         """
         with self.store.read() as connection:
-            first, last = connection.execute(select(func.min(feed.c.seq), func.max(feed.c.seq))).one()
-            if last is None:
+            first, last = rows.feed_ends(connection)
+            if not last:
                 return (0, []) if seq == 0 else None
             if seq > last or seq < first - 1:
                 return None
@@ -182,7 +187,7 @@ class Reader:
     def feed_position(self) -> int:
         """The position behind all that has happened; 0 if nothing did."""
         with self.store.read() as connection:
-            return int(connection.execute(select(func.max(feed.c.seq))).scalar() or 0)
+            return rows.feed_ends(connection)[1]
 
     @staticmethod
     def _info(connection: Connection, apex: bytes) -> ZoneInfo:
