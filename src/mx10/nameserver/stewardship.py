@@ -20,6 +20,7 @@ from mx10.nameserver import (
     signed,
     signing,
     transfers,
+    twice,
     write_ahead,
 )
 from mx10.nameserver.desk import Desk
@@ -75,7 +76,7 @@ def plan(config: Config) -> StewardPlan | None:
         made = Steward(config, ledger_of(opened, config), Desk(keys), keys, files)
         if opened.path is None:
             mirror.plug_in(made, file)
-        for each in (pruning.plug_in, catalog.plug_in, signed.plug_in):
+        for each in (pruning.plug_in, catalog.plug_in, signed.plug_in, twice.plug_in):
             each(made)
         write_ahead.plug_in(made, file)
         follower, updater = secondary.plug_in(made, files.__contains__)
