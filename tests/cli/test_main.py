@@ -231,3 +231,13 @@ def test_streams_that_are_closed(verb: str, closed: str) -> None:
     shell = f"{sys.executable} -m mx10 {verb} {'<&-' if '<' in closed else '</dev/null'} {closed}"
     done = subprocess.run(shell, shell=True, capture_output=True, timeout=10)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("url", ["postgresql://u:s3cret@db/mx10", "postgresql://u@db/mx10?password=s3cret&user=u"])
+def test_a_password_is_not_shown(url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("MX10_STORE__URL", url)
+    for options in ([], ["--json"]):
+        assert main(["config", "show", "store.url", *options]) == 0
+        shown = capsys.readouterr().out
+        assert "s3cret" not in shown
+        assert url.replace("s3cret", "***") in shown

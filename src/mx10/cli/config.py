@@ -2,10 +2,15 @@
 
 import argparse
 import json
+import re
 from pathlib import Path
+from typing import Final
 
 from mx10.cli.context import Context
 from mx10.cli.text import plain, table
+
+_PASSWORD: Final = re.compile(r"(^[a-z]+://[^:/@]*:|[?&]password=)[^@&]*(?=@|&|$)")
+"""What a URL says before a password, and the password: before the host, or behind it as libpq takes it."""
 
 SUMMARY = "show or check the configuration"
 
@@ -64,5 +69,7 @@ def _value(config: object, key: str) -> object:
 
 
 def _as_json(value: object) -> object:
-    """A value as JSON has it: a path is a text, a tuple a list, nothing null."""
+    """A value as JSON has it: a path is a text, a tuple a list, nothing null; a password in a URL is not shown."""
+    if isinstance(value, str) and "://" in value:
+        return _PASSWORD.sub(r"\1***", value)
     return str(value) if isinstance(value, Path) else value
