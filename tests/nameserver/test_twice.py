@@ -1,8 +1,10 @@
 """A zone that is both in a file and in the store: the file is answered, and somebody is told."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -17,6 +19,7 @@ from mx10.zones.zone import Zone
 from tests.nameserver.test_supervisor import ZONE, Serving
 from tests.nameserver.test_transfers import APEX, a_zone
 
+T = TypeVar("T")
 ME = Author("test")
 ONE, TWO, THREE = (from_text(f"{name}.test.") for name in ("one", "two", "three"))
 
@@ -28,7 +31,8 @@ class OfTheSteward:
         self.ledger = Ledger(store, ZoneSettings())
         self.files: dict[bytes, bytes] = {}
 
-    in_store = staticmethod(asyncio.to_thread)
+    async def in_store(self, function: Callable[..., T], /, *arguments: object) -> T:
+        return await asyncio.to_thread(function, *arguments)
 
     def create(self, apex: bytes) -> None:
         self.ledger.create(Zone(apex, {apex: a_zone().nodes[APEX]}), ME)
