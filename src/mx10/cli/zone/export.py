@@ -47,7 +47,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
                     count += 1
                     written += _write(args.to, apex, lines)
             if args.to is not None:
-                print(f"{args.to}: {count} zones, {written} files changed")
+                print(f"{args.to}: {count} zone{'s' * (count != 1)}, {written} file{'s' * (written != 1)} changed")
     except NotDoneError as error:
         return ended(error)
     return OK
