@@ -86,6 +86,21 @@ async def test_a_wrong_signature_is_told(desk: Desk, path: Path) -> None:
         asker.verify(response)
 
 
+async def test_a_flood_of_wrong_signatures_does_not_flood_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[dict[str, object]] = []
+    monkeypatch.setattr("mx10.nameserver.desk.log.warning", lambda event, **values: lines.append(values))
+    desk = Desk(lambda: KEYS)
+    wrong = Asker(TsigKey(KEY.name, KEY.algorithm, b"another"), time.time).sign(NOTIFY)
+    began = time.monotonic()
+    answers = 0
+    while len(lines) < 21:
+        answers += len([each async for each in desk.responses(wrong, "192.0.2.1", 4711, "udp")])
+        assert time.monotonic() - began < 20
+    # All are answered; the first line of the next second says how many were left out.
+    assert answers > len(lines) or "left_out_before" not in lines[-1]
+    assert all("left_out_before" not in line for line in lines[:20])
+
+
 @pytest.mark.parametrize(
     ("message", "rcode"),
     [

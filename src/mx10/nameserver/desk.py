@@ -26,6 +26,7 @@ from mx10.dns.message import HEADER, QR, RD, Message, parse
 from mx10.dns.tsig import Answerer, SignedRequest, TsigError, TsigKey, read_request, refusal
 from mx10.dns.wirename import WireError
 from mx10.logs import get_logger
+from mx10.nameserver.rate import Seldom
 
 MESSAGE: Final = 1
 """A DNS message. From a worker with the client before it."""
@@ -43,6 +44,9 @@ MOST_FRAME: Final = 1 << 24
 SOCKET_MODE: Final = 0o660
 ORDER_SECONDS: Final = 600.0
 """How long a command waits for what it ordered."""
+_LINES: Final = 20
+"""Requests signed wrong that are told in the log in one second."""
+
 _TRANSPORTS: Final[tuple[Literal["udp", "tcp", "tls"], ...]] = ("udp", "tcp", "tls")
 _FRAME: Final = Struct("!IB")
 _CLIENT: Final = Struct("!BHB")
@@ -105,6 +109,7 @@ class Desk:
         """Told what workers counted."""
         self._server: asyncio.Server | None = None
         self._open = asyncio.Semaphore(MOST_OPEN)
+        self._seldom = Seldom(_LINES)
 
     def for_opcode(self, opcode: int, handler: Handler) -> None:
         """Who does operations of an opcode other than QUERY."""
@@ -187,7 +192,7 @@ class Desk:
             plain = request.message if isinstance(request, SignedRequest) else request
             parsed = parse(plain)
         except TsigError as error:
-            log.warning("a request is signed wrong", client=client, cause=str(error))
+            self._seldom.tell(log.warning, "a request is signed wrong", client=client, cause=str(error))
             if response := refusal(error, self._clock()):
                 yield response
             return
