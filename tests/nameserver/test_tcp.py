@@ -10,7 +10,7 @@ from mx10.dns import message as m
 from mx10.dns import rrtypes as rr
 from mx10.dns.wirename import from_text
 from mx10.nameserver.listeners import Listeners, listen
-from mx10.nameserver.tcp import whose
+from mx10.nameserver.tcp import Connection, whose
 from tests.nameserver.asking import Asker, words
 
 Serving = Callable[..., Asker]
@@ -140,6 +140,7 @@ async def test_a_client_that_asks_faster_than_it_is_answered_is_read_from_only_a
         client = await connect()
         questions = question("big.example.", rr.TXT, 7) * 2000
         (connection,) = connect.listeners._connections._open
+        assert isinstance(connection, Connection)
         largest = answered = 0
         for _ in range(4):
             client.writer.write(questions)

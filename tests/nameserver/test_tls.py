@@ -51,7 +51,7 @@ def settings_of(folder: Path, **more: float) -> NameserverSettings:
 
 
 def test_what_cannot_be_used_is_told(tmp_path: Path) -> None:
-    with pytest.raises(TlsError, match=r"needs nameserver\.tls_certificate"):
+    with pytest.raises(TlsError, match=r"need nameserver\.tls_certificate"):
         make_context(NameserverSettings())
     settings = settings_of(tmp_path)
     context = make_context(settings)
@@ -110,6 +110,20 @@ async def serving(tmp_path: Path) -> AsyncIterator[Serving]:
     listeners = await serve_on(responder, [], settings, TlsSockets([sock], context))
     yield Serving(listeners, sock.getsockname()[1], context, settings)
     listeners.close()
+
+
+async def test_who_asks_for_padding_gets_it(serving: Serving) -> None:
+    """RFC 7830 section 4, RFC 8467 section 4.1."""
+    trusting = ssl.create_default_context(cafile=str(serving.settings.tls_certificate))
+    reader, writer = await asyncio.open_connection("127.0.0.1", serving.port, ssl=trusting, server_hostname="one.test")
+    for options, block in (((12, b""),), 468), ((), 1):
+        query = make_query(from_text("www.one.example."), rr.A, id=5, options=options)
+        writer.write(struct.pack("!H", len(query)) + query)
+        size = int.from_bytes(await reader.readexactly(2), "big")
+        assert parse(await reader.readexactly(size)).answer
+        assert size % block == 0
+        assert (size >= 468) is bool(options)
+    writer.close()
 
 
 async def test_questions(serving: Serving) -> None:

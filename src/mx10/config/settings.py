@@ -236,6 +236,9 @@ class NameserverSettings:
     """Addresses to answer at over TLS (RFC 7858, RFC 9103), as `192.0.2.1:853`. Needs `tls_certificate` and `tls_key`.
     """
 
+    quic_listen: tuple[AddressAndPort, ...] = ()
+    """Addresses to answer at over QUIC (RFC 9250), as `192.0.2.1:853`. Needs `tls_certificate` and `tls_key`, too."""
+
     tls_certificate: Path | None = None
     """File (PEM) of the certificate and those that vouch for it; read again on SIGHUP, with the rights of `user`."""
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mx10.config import NameserverSettings
 from mx10.nameserver.batch import attach
@@ -17,6 +17,11 @@ from mx10.nameserver.responder import Responder
 from mx10.nameserver.shield import Shield
 from mx10.nameserver.tcp import Connections, listen_tcp
 from mx10.nameserver.tls import TlsListener, TlsSockets
+
+if TYPE_CHECKING:
+    from aioquic.asyncio.server import QuicServer
+
+    from mx10.nameserver.quic import QuicSockets
 
 UDP_BUFFER: Final = 4 << 20
 """Octets of requests the kernel may hold for a socket while we are busy; it grants as much as net.core.rmem_max allows.
@@ -108,6 +113,15 @@ def bind_stream(address: Address, *, shared: bool = False) -> socket.socket:
     return _bind(*address, socket.SOCK_STREAM, shared)
 
 
+def bind_datagrams(address: Address, *, shared: bool = False) -> socket.socket:
+    """Bind an address for UDP alone.
+
+    Raises:
+        ListenError: in use, not ours, or not allowed.
+    """
+    return _bind(*address, socket.SOCK_DGRAM, shared)
+
+
 def _bind(host: str, port: int, kind: socket.SocketKind, shared: bool) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -162,7 +176,7 @@ class Listeners:
         sockets: Sequence[Sockets],
         connections: Connections,
         servers: Sequence[asyncio.Server],
-        encrypted: Sequence[TlsListener] = (),
+        encrypted: "Sequence[TlsListener | QuicServer]" = (),
     ) -> None:
         self._sockets = sockets
         self._connections = connections
@@ -172,7 +186,7 @@ class Listeners:
 
     @property
     def connections(self) -> int:
-        """TCP connections open now."""
+        """Connections open now, over TCP, TLS and QUIC."""
         return len(self._connections)
 
     def close(self) -> None:
@@ -196,12 +210,14 @@ async def serve_on(
     settings: NameserverSettings,
     tls: TlsSockets | None = None,
     query_log: QueryLog | None = None,
+    quic: "QuicSockets | None" = None,
 ) -> Listeners:
     """Answer on sockets that are bound already.
 
     Args:
         tls: those on which TLS is spoken.
         query_log: writes some questions down.
+        quic: those on which QUIC is spoken.
     """
     loop = asyncio.get_running_loop()
     connections = Connections(responder, settings, query_log)
@@ -210,7 +226,15 @@ async def serve_on(
     for each in sockets:
         loop.add_reader(each.udp, attach(each.udp, responder, settings.edns_payload, shield, query_log))
         servers.append(await listen_tcp(each.tcp, connections))
-    encrypted = [TlsListener(each, tls.context, connections, settings) for each in tls.sockets] if tls else []
+    encrypted: list[TlsListener | QuicServer] = []
+    if tls is not None:
+        encrypted += (TlsListener(each, tls.context, connections, settings) for each in tls.sockets)
+    if quic is not None:
+        # Only here: it takes a sixth of a second to import.
+        from mx10.nameserver.quic import listen_quic
+
+        for sock in quic.sockets:
+            encrypted.append(await listen_quic(sock, quic.configuration, connections))
     return Listeners(sockets, connections, servers, encrypted)
 
 

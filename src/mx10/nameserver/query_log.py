@@ -19,6 +19,8 @@ from mx10.dns.wirename import to_text
 from mx10.nameserver.counters import Counters
 from mx10.nameserver.responder import EDNS_COOKIE
 
+Transport = Literal["udp", "tcp", "tls", "quic"]
+
 _LONGEST: Final = 2048
 """Octets of a line; below PIPE_BUF (pipe(7)), so lines of several workers stay whole."""
 _FLAGS: Final = (("aa", AA), ("tc", TC), ("rd", RD), ("ad", AD), ("cd", CD))
@@ -58,9 +60,7 @@ class QueryLog:
         self._next = (chosen[-1] + self._every if chosen else self._next) - count
         return chosen
 
-    def write(
-        self, request: bytes, response: bytes | None, address: bytes, transport: Literal["udp", "tcp", "tls"]
-    ) -> None:
+    def write(self, request: bytes, response: bytes | None, address: bytes, transport: Transport) -> None:
         """Write one down.
 
         Args:
@@ -78,9 +78,7 @@ class QueryLog:
             pass  # nobody reads any more
         self._counters.log_lost += 1
 
-    def _line(
-        self, request: bytes, response: bytes | None, address: bytes, transport: Literal["udp", "tcp", "tls"]
-    ) -> dict[str, object]:
+    def _line(self, request: bytes, response: bytes | None, address: bytes, transport: Transport) -> dict[str, object]:
         line: dict[str, object] = {
             "time": round(self._clock(), 6),
             "worker": self._worker,

@@ -54,8 +54,11 @@ def is_operation(packet: bytes) -> bool:
     if opcode != rr.Opcode.QUERY:
         return False
     # The record is last; whether what looks like one is one is seen at the desk.
-    if packet[10:12] != b"\0\0" and _TSIG in packet[12:]:
-        return True
+    return (packet[10:12] != b"\0\0" and _TSIG in packet[12:]) or is_transfer(packet)
+
+
+def is_transfer(packet: bytes) -> bool:
+    """Whether a question asks for a transfer."""
     at = 12
     while at < len(packet) and packet[at]:
         at += packet[at] + 1

@@ -24,19 +24,31 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from multiprocessing import active_children
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mx10.config import NameserverSettings, ZoneSettings
 from mx10.dns.cookies import SECRET_OCTETS, secrets_from_text
 from mx10.dns.wirename import to_text
 from mx10.logs import get_logger
 from mx10.nameserver.control import READY, RENEW, frame, secrets_frame
-from mx10.nameserver.listeners import Address, ListenError, Sockets, bind, bind_stream, format_address, parse_address
+from mx10.nameserver.listeners import (
+    Address,
+    ListenError,
+    Sockets,
+    bind,
+    bind_datagrams,
+    bind_stream,
+    format_address,
+    parse_address,
+)
 from mx10.nameserver.tls import TlsError, TlsSockets, make_context
 from mx10.nameserver.watch import FolderWatch, watch_folder
 from mx10.nameserver.worker import run_worker
 from mx10.zones.folder import Changes, ZoneFolder
 from mx10.zones.problems import Problem
+
+if TYPE_CHECKING:
+    from aioquic.quic.configuration import QuicConfiguration
 
 _STOP_SECONDS: Final = 3.0
 """How long a worker may take to end before it is killed."""
@@ -128,6 +140,8 @@ class Supervisor:
         self._sockets: list[list[Sockets]] = []
         self._tls_sockets: list[list[socket.socket]] = []
         self._tls: ssl.SSLContext | None = None
+        self._quic_sockets: list[list[socket.socket]] = []
+        self._quic: QuicConfiguration | None = None
         self._stopping = False
         self._plan = steward
         self._steward: _Worker | None = None
@@ -196,24 +210,42 @@ class Supervisor:
             self._tls_sockets = [
                 [bind_stream(address, shared=True) for address in encrypted] for _ in range(self._settings.workers)
             ]
+            over_quic = [parse_address(text, 853) for text in self._settings.quic_listen]
+            for address in over_quic:
+                bind_datagrams(address).close()
+            self._quic_sockets = [
+                [bind_datagrams(address, shared=True) for address in over_quic] for _ in range(self._settings.workers)
+            ]
         except ListenError as error:
             raise StartError(str(error)) from error
         return addresses
 
     def _read_certificate(self) -> None:
-        if not self._settings.tls_listen:
-            return
         try:
-            self._tls = make_context(self._settings)
+            self._make_encryption()
         except TlsError as error:
             raise StartError(str(error)) from None
 
+    def _make_encryption(self) -> None:
+        """What workers need for TLS and QUIC.
+
+        Raises:
+            TlsError: the certificate cannot be used; what was made before stays.
+        """
+        tls = make_context(self._settings) if self._settings.tls_listen else None
+        if self._settings.quic_listen:
+            # Only here: it takes a sixth of a second to import.
+            from mx10.nameserver.quic import make_configuration
+
+            self._quic = make_configuration(self._settings)
+        self._tls = tls
+
     def _renew_certificate(self) -> None:
         """Have everybody read the certificate again, if it can be used; workers that come later inherit ours."""
-        if self._tls is None:
+        if self._tls is None and self._quic is None:
             return
         try:
-            self._tls = make_context(self._settings)
+            self._make_encryption()
         except TlsError as error:
             log.error("the certificate is not read again; the one from before stays", cause=str(error))
             return
@@ -367,9 +399,7 @@ class Supervisor:
             for sockets in self._sockets:
                 for each in sockets:
                     each.close()
-            for streams in self._tls_sockets:
-                for stream in streams:
-                    stream.close()
+            self._close_encrypted()
             plan.live(theirs, self._zones)
             status = 0
         except BaseException:
@@ -398,19 +428,38 @@ class Supervisor:
             for number, sockets in enumerate(self._sockets):
                 for each in sockets if number != index else ():
                     each.close()
-            for number, streams in enumerate(self._tls_sockets):
-                for stream in streams if number != index else ():
-                    stream.close()
+            self._close_encrypted(but=index)
             tls = TlsSockets(self._tls_sockets[index], self._tls) if self._tls is not None else None
+            quic = None
+            if self._quic is not None:
+                from mx10.nameserver.quic import QuicSockets
+
+                quic = QuicSockets(self._quic_sockets[index], self._quic)
             desk, store = (self._plan.desk, self._plan.store) if self._plan is not None else (None, None)
             run_worker(
-                self._zones, self._sockets[index], theirs, self._settings, desk, tls, store, index, self._cookie_secrets
+                self._zones,
+                self._sockets[index],
+                theirs,
+                self._settings,
+                desk,
+                tls,
+                quic,
+                store,
+                index,
+                self._cookie_secrets,
             )
             status = 0
         except BaseException:
             log.exception("worker failed", worker=index)
         finally:
             os._exit(status)
+
+    def _close_encrypted(self, but: int | None = None) -> None:
+        """Close the sockets for TLS and QUIC; those of one worker stay open for it."""
+        for of_workers in (self._tls_sockets, self._quic_sockets):
+            for index, sockets in enumerate(of_workers):
+                for each in sockets if index != but else ():
+                    each.close()
 
     def _on_control(self, worker: _Worker, events: int) -> None:
         if worker.pid not in self._workers and worker is not self._steward:
@@ -524,9 +573,7 @@ class Supervisor:
         for sockets in self._sockets:
             for each in sockets:
                 each.close()
-        for streams in self._tls_sockets:
-            for stream in streams:
-                stream.close()
+        self._close_encrypted()
         if self._watch is not None:
             self._watch.close()
         self._selector.close()

@@ -15,9 +15,10 @@ import asyncio
 import socket
 from collections import Counter
 from contextlib import aclosing
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 from mx10.config import NameserverSettings
+from mx10.nameserver.padding import asks_for_padding, padded
 from mx10.nameserver.query_log import QueryLog
 from mx10.nameserver.relay import Relay, is_operation
 from mx10.nameserver.responder import Responder
@@ -35,8 +36,18 @@ def whose(host: str) -> str:
     return socket.inet_pton(socket.AF_INET6, host.partition("%")[0])[:8].hex()
 
 
+class Held(Protocol):
+    """A connection that takes up a place."""
+
+    def is_served(self, now: float, stall_seconds: float, /) -> bool:
+        """Whether it is at work though it brings no questions."""
+
+    def abort(self) -> None:
+        """Close it at once."""
+
+
 class Connections:
-    """The open connections of one worker, and the limits on them.
+    """The open connections of one worker, over TCP, TLS and QUIC, and the limits on them.
 
     Args:
         query_log: writes some questions down.
@@ -48,14 +59,14 @@ class Connections:
         self.questions_at_once = settings.tcp_questions_at_once
         self._settings = settings
         # In the order of last activity: the first is the one idle for longest.
-        self._open: dict[Connection, float] = {}
+        self._open: dict[Held, float] = {}
         self._clients: Counter[str] = Counter()
         self._sweeper: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def admit(self, connection: "Connection", client: str) -> bool:
+    def admit(self, connection: Held, client: str) -> bool:
         """Whether a new connection may stay; makes room for it where that is possible."""
         if self._clients[client] >= self._settings.tcp_connections_per_client:
             self.responder.counters.connections_refused += 1
@@ -69,12 +80,12 @@ class Connections:
             self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep)
         return True
 
-    def touch(self, connection: "Connection") -> None:
+    def touch(self, connection: Held) -> None:
         """Note that a connection sent a whole message."""
         self._open.pop(connection, None)
         self._open[connection] = asyncio.get_running_loop().time()
 
-    def forget(self, connection: "Connection", client: str) -> None:
+    def forget(self, connection: Held, client: str) -> None:
         """Note that a connection is gone."""
         if self._open.pop(connection, None) is None:
             return
@@ -111,6 +122,7 @@ class Connection(asyncio.Protocol):
         "_buffer",
         "_client",
         "_connections",
+        "_encrypted",
         "_operation",
         "_queued",
         "_queued_since",
@@ -124,6 +136,7 @@ class Connection(asyncio.Protocol):
         self._buffer = bytearray()
         self._address = b""
         self._client = ""
+        self._encrypted = False
         self._operation: asyncio.Task[None] | None = None
         self._writable = asyncio.Event()
         self._stalled = False
@@ -135,6 +148,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        self._encrypted = transport.get_extra_info("ssl_object") is not None
         host = (transport.get_extra_info("peername") or ("",))[0].partition("%")[0]
         self._client = whose(host)
         if host:
@@ -178,7 +192,9 @@ class Connection(asyncio.Protocol):
                 self.abort()
                 return
             if (query_log := self._connections.query_log) is not None and query_log.chosen(1):
-                query_log.write(message, response, self._address, self._kind(self._transport))
+                query_log.write(message, response, self._address, self._kind)
+            if self._encrypted and asks_for_padding(message):
+                response = padded(response)
             responses += (len(response).to_bytes(2, "big"), response)
             waiting += len(response)
         del buffer[:at]
@@ -203,7 +219,7 @@ class Connection(asyncio.Protocol):
     async def _pass_on(self, relay: Relay, message: bytes, transport: asyncio.Transport) -> None:
         client = transport.get_extra_info("peername") or ("0.0.0.0", 0)  # gone already
         try:
-            async with aclosing(relay.stream(message, client, self._kind(transport))) as responses:
+            async with aclosing(relay.stream(message, client, self._kind)) as responses:
                 async for response in responses:
                     transport.write(len(response).to_bytes(2, "big") + response)
                     if self._stalled:
@@ -215,10 +231,9 @@ class Connection(asyncio.Protocol):
             self._operation = None
         self._go_on()
 
-    @staticmethod
-    def _kind(transport: asyncio.Transport | None) -> Literal["tcp", "tls"]:
-        encrypted = transport is not None and transport.get_extra_info("ssl_object") is not None
-        return "tls" if encrypted else "tcp"
+    @property
+    def _kind(self) -> Literal["tcp", "tls"]:
+        return "tls" if self._encrypted else "tcp"
 
     def _go_on(self) -> None:
         self._behind = False

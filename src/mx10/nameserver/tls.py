@@ -52,7 +52,7 @@ def load_certificate(context: ssl.SSLContext, settings: NameserverSettings) -> N
     """
     certificate, key = settings.tls_certificate, settings.tls_key
     if certificate is None or key is None:
-        raise TlsError("nameserver.tls_listen needs nameserver.tls_certificate and nameserver.tls_key")
+        raise TlsError("TLS and QUIC need nameserver.tls_certificate and nameserver.tls_key")
     for path in (certificate, key):
         try:
             path.open("rb").close()

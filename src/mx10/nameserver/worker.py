@@ -10,7 +10,7 @@ import signal
 import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mx10.config import NameserverSettings
 from mx10.logs import get_logger
@@ -25,6 +25,9 @@ from mx10.nameserver.snapshot import LOOK_SECONDS, StoreView
 from mx10.nameserver.stored import StoredTable
 from mx10.nameserver.table import ZoneTable
 from mx10.nameserver.tls import TlsError, TlsSockets, load_certificate
+
+if TYPE_CHECKING:
+    from mx10.nameserver.quic import QuicSockets
 
 _COLLECT_EVERY: Final = 10_000
 """New containers between two looks for garbage in cycles; a look takes a millisecond or less. Looks by the clock met
@@ -42,6 +45,7 @@ def run_worker(
     settings: NameserverSettings,
     desk: str | None = None,
     tls: TlsSockets | None = None,
+    quic: "QuicSockets | None" = None,
     store: Path | None = None,
     index: int = 0,
     cookie_secrets: Sequence[bytes] = (),
@@ -54,6 +58,7 @@ def run_worker(
         control: its end of the control socket, non-blocking.
         desk: the path of the steward's socket, if there is a steward.
         tls: this worker's own sockets for TLS, if it is spoken.
+        quic: the same for QUIC.
         store: the file of the store, or of its mirror, if there is one.
         index: this worker's number.
         cookie_secrets: 16 octets each, the one in use first; none: cookies are ignored.
@@ -71,7 +76,7 @@ def run_worker(
         if relay is not None:
             relay.counters = responder.counters
         watching = _Watching(responder, table, view) if isinstance(table, StoredTable) and view is not None else None
-        runner.run(_serve(responder, sockets, control, settings, tls, watching, desk, index))
+        runner.run(_serve(responder, sockets, control, settings, tls, quic, watching, desk, index))
 
 
 def collect_only_what_is_young() -> None:
@@ -91,6 +96,7 @@ async def _serve(
     control: socket.socket,
     settings: NameserverSettings,
     tls: TlsSockets | None,
+    quic: "QuicSockets | None",
     watching: "_Watching | None",
     desk: str | None,
     index: int,
@@ -100,7 +106,7 @@ async def _serve(
     loop.add_signal_handler(signal.SIGTERM, done.set)
     every = settings.query_log_every
     query_log = QueryLog(every, index, responder.counters) if every else None
-    listeners = await serve_on(responder, sockets, settings, tls, query_log)
+    listeners = await serve_on(responder, sockets, settings, tls, query_log, quic)
     frames = FrameReader()
     if watching is not None:
         watching.look()
@@ -117,7 +123,7 @@ async def _serve(
             done.set()
         for apex, packed in frames.feed(data):
             if not apex and packed is None:
-                _renew_certificate(tls, settings)
+                _renew_certificate(tls, quic, settings)
             elif not apex:
                 if responder.cookies is not None and packed is not None:
                     responder.cookies.use(read_secrets(packed))
@@ -153,9 +159,13 @@ class _Watching:
         asyncio.get_running_loop().call_later(LOOK_SECONDS, self.look)
 
 
-def _renew_certificate(tls: TlsSockets | None, settings: NameserverSettings) -> None:
-    if tls is not None:
-        try:
+def _renew_certificate(tls: TlsSockets | None, quic: "QuicSockets | None", settings: NameserverSettings) -> None:
+    try:
+        if tls is not None:
             load_certificate(tls.context, settings)
-        except TlsError as error:
-            log.error("the certificate is not read again; the one from before stays", cause=str(error))
+        if quic is not None:
+            from mx10.nameserver.quic import load_quic_certificate
+
+            load_quic_certificate(quic.configuration, settings)
+    except TlsError as error:
+        log.error("the certificate is not read again; the one from before stays", cause=str(error))
