@@ -3,9 +3,10 @@
     .venv/bin/python tools/fuzz.py --packets 10000000
 
 Every packet is a mutation of a real one (bits, octets, lengths and counts changed, pieces cut, doubled and swapped), or
-noise. It must come out as a value or as the codec's own error; whatever the responder answers must be a response to
-that packet, parse, and be no larger than asked for. The first packet that breaks this is printed in hexadecimal, and
-the exit code is 1. The same seed gives the same packets.
+noise. They come to a zone without signatures, and to it signed with NSEC, NSEC3, and NSEC3 with opt-out, in turns. Each
+must come out as a value or as the codec's own error; whatever the responder answers must be a response to that packet,
+parse, and be no larger than asked for. The first packet that breaks this is printed in hexadecimal, and the exit code
+is 1. The same seed gives the same packets.
 """
 
 import argparse
@@ -17,6 +18,9 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from struct import Struct
+from typing import Final
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mx10.config import NameserverSettings
 from mx10.dns import message as m
@@ -26,14 +30,20 @@ from mx10.dns.question import Query, read_question
 from mx10.dns.wirename import WireError, from_text
 from mx10.nameserver.responder import Responder
 from mx10.nameserver.table import ZoneTable
+from mx10.zones.dnssec.keys import KeySet, SigningKey
+from mx10.zones.dnssec.policy import Denial, Policy
+from mx10.zones.dnssec.whole import sign_zone
+from mx10.zones.dnssec.work import Arrangement
 from mx10.zones.zone import Node, Zone, add_empty_nonterminals
 
 CHUNK = 20_000
+DENIALS: Final[tuple[Denial | None, ...]] = (None, "nsec", "nsec3", "nsec3-opt-out")
+NOW = 1_800_000_000
 APEX = from_text("example.")
 
 
-def zone() -> Zone:
-    """A zone in which each branch of the answering algorithm has something to find."""
+def zone(denial: Denial | None) -> Zone:
+    """A zone in which each branch of the answering algorithm has something to find; signed if a denial is named."""
     soa = from_text("ns.example.") + from_text("h.example.") + Struct("!5I").pack(1, 2, 3, 4, 5)
     nodes: dict[bytes, Node] = {
         APEX: {
@@ -48,9 +58,19 @@ def zone() -> Zone:
         from_text("*.w.example."): {rr.MX: (60, (b"\0\1" + from_text("mx.example."),))},
         from_text("sub.example."): {rr.NS: (60, (from_text("ns.sub.example."),))},
         from_text("ns.sub.example."): {rr.A: (60, (b"\x7f\0\0\2",))},
+        from_text("safe.example."): {
+            rr.NS: (60, (from_text("ns.other."),)),
+            rr.DS: (60, (b"\x12\x34\x0d\2" + bytes(32),)),
+        },
     }
     add_empty_nonterminals(APEX, nodes, 1000)
-    return Zone(APEX, nodes)
+    plain = Zone(APEX, nodes)
+    if denial is None:
+        return plain
+    # The same key each time, and an algorithm whose signatures are the same: so are the packets of a seed.
+    key = SigningKey.of("csk", Ed25519PrivateKey.from_private_bytes(bytes(32)))
+    arrangement = Arrangement(Policy(algorithm=15, denial=denial), KeySet.plain([key]))
+    return sign_zone(plain, arrangement, NOW, random.Random(1).random)
 
 
 def corpus(responder: Responder) -> list[bytes]:
@@ -63,12 +83,13 @@ def corpus(responder: Responder) -> list[bytes]:
         "x.d.example.",
         "q.w.example.",
         "y.sub.example.",
+        "z.safe.example.",
         "no.example.",
         "other.",
     ]
     packets = []
     for name in map(from_text, names):
-        for rrtype in (rr.MX, rr.A, rr.TXT, rr.ANY, rr.NS):
+        for rrtype in (rr.MX, rr.A, rr.TXT, rr.ANY, rr.NS, rr.DS, rr.DNSKEY):
             packets.append(m.make_query(name, rrtype, id=1, edns=False))
             packets.append(
                 m.make_query(name, rrtype, id=2, do=True, payload=4096, options=((10, b"8octets!"), (3, b"")))
@@ -138,7 +159,8 @@ def run(job: tuple[int, int]) -> tuple[Counter[str], str]:
     """One chunk: what was seen, and the first failure as text."""
     seed, count = job
     rng = random.Random(seed)
-    responder = Responder(ZoneTable({APEX: zone().pack()}), NameserverSettings(answer_cache_mb=4))
+    denial = DENIALS[seed % len(DENIALS)]
+    responder = Responder(ZoneTable({APEX: zone(denial).pack()}), NameserverSettings(answer_cache_mb=4))
     packets = corpus(responder)
     seen: Counter[str] = Counter()
     for _ in range(count):
