@@ -20,6 +20,7 @@ from mx10.dns.wirename import from_text
 from mx10.nameserver import transfers
 from mx10.nameserver.condensing import condensed
 from mx10.nameserver.desk import Desk
+from mx10.nameserver.rate import Seldom
 from mx10.nameserver.transfers import Transfers
 from mx10.store.connect import Store
 from mx10.zones.ledger import Author, ChangeSet, Edit, Ledger, ZoneOptions
@@ -159,6 +160,55 @@ async def test_zones_from_files(store: Store) -> None:
     assert (found.serial, found.nodes) == (3, a_zone(3, www=a(1)).nodes)
     assert isinstance(await served.fetched(2), WholeZone)
     assert isinstance(await served.fetched(3), UpToDate)
+
+
+async def test_strangers_cannot_have_a_zone_from_a_file_opened(store: Store) -> None:
+    served = Served(store, {APEX: b"opening this would fail"}, allow_transfer=("127.0.0.2/32",))
+    assert await served.rcode(axfr()) == Rcode.REFUSED
+    assert await served.rcode(axfr(), transport="udp") == Rcode.REFUSED
+
+
+async def test_a_large_zone_from_a_file_is_opened_once_and_sent_as_it_is_taken(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfers, "SMALL", 10)
+    monkeypatch.setattr(transfers, "_AHEAD", 1)
+    opened: list[int] = []
+    unpack = Zone.unpack
+
+    def counted(packed: bytes) -> Zone:
+        opened.append(1)
+        return unpack(packed)
+
+    monkeypatch.setattr(Zone, "unpack", counted)
+    zone = a_zone(1, **{f"h{number}": a(1, 2, 3) for number in range(3000)})
+    served = Served(store, {APEX: zone.pack()})
+    stalled = [served.desk.responses(axfr(), "127.0.0.1", port, "tcp") for port in range(5)]
+    for each in stalled:
+        await anext(each)
+    found = await served.fetched()
+    assert isinstance(found, WholeZone)
+    assert (found.nodes, len(opened)) == (zone.nodes, 1)
+    # The zone changes: who began before gets the old one to its end, who comes now the new one.
+    served.files[APEX] = a_zone(2).pack()
+    rest = [each async for each in stalled[0]]
+    assert len(rest) > 5
+    now = await served.fetched()
+    assert isinstance(now, WholeZone)
+    assert now.nodes == a_zone(2).nodes
+    for each in stalled:
+        await each.aclose()
+    assert isinstance(await served.fetched(2), UpToDate)
+    assert len(opened) == 2
+
+
+async def test_a_flood_of_transfers_does_not_flood_the_log(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(transfers.log, "info", lambda event, **values: lines.append(event))
+    monkeypatch.setattr(Seldom, "tell", lambda self, write, event, **values: lines.append("seldom"))
+    served = Served(store, {APEX: a_zone(3).pack()})
+    assert isinstance(await served.fetched(3), UpToDate)
+    assert lines == ["seldom"]
 
 
 async def test_who_may(store: Store) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from itertools import islice
 from typing import Final, TypeVar
+from weakref import WeakValueDictionary
 
 from mx10.config import NameserverSettings
 from mx10.dns import rrtypes as rr
@@ -24,7 +25,7 @@ from mx10.logs import get_logger
 from mx10.nameserver.access import AccessError, Entry, admits, entry_from_text
 from mx10.nameserver.condensing import condensed
 from mx10.nameserver.desk import Operation
-from mx10.nameserver.rate import Rate
+from mx10.nameserver.rate import Rate, Seldom
 from mx10.nameserver.steward import Steward
 from mx10.store.errors import StoreError
 from mx10.zones.ledger import Ledger, NoSuchZoneError, ZoneInfo
@@ -36,7 +37,7 @@ WAIT_SECONDS: Final = 10.0
 SMALL: Final = 2000
 """Record sets of a zone up to which it is read at once."""
 LARGE_AT_ONCE: Final = 8
-"""Larger zones that are read at the same time: each holds a snapshot of the store."""
+"""Larger zones that are read at the same time: each of the store holds a snapshot."""
 _THREADS: Final = 4
 _AHEAD: Final = 16
 """Messages that are read at once of a large zone: a quarter of a MiB."""
@@ -44,7 +45,9 @@ _TSIG_ROOM: Final = 400
 """Octets a signature takes of a datagram: two names of 120 octets, and a MAC of 64."""
 _LEAST_SOA: Final = 22
 _LOGGED: Final = 20
-"""Refusals a second that are logged; of one client, one."""
+"""Refusals a second that are logged; of one client, one. Also transfers that fail."""
+_LOGGED_GOOD: Final = 200
+"""Transfers a second that are logged: an address that may fetch can be forged over UDP."""
 
 _T = TypeVar("_T")
 
@@ -136,12 +139,14 @@ class Transfers:
     def __init__(self, ledger: Ledger, files: Mapping[bytes, bytes], settings: NameserverSettings) -> None:
         self._ledger = ledger
         self._files = files
+        self._opened = _FileZones()
         self._settings = settings
         self._entries = _entries(settings.allow_transfer)
         self._places = _Places(asyncio.Semaphore(settings.transfers_at_once), settings.transfers_per_client)
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
         self._threads = ThreadPoolExecutor(_THREADS, "transfer")
         self._logged, self._logged_in_all = Rate(1), Rate(_LOGGED)
+        self._seldom, self._seldom_good = Seldom(_LOGGED), Seldom(_LOGGED_GOOD)
         self.counts = Counts()
 
     async def answer(self, operation: Operation) -> AsyncGenerator[bytes, None]:
@@ -171,19 +176,20 @@ class Transfers:
             return
         except (StoreError, NoSuchZoneError, TooLargeError) as error:
             self.counts.failed += 1
-            log.error("a transfer failed", **_who(operation), messages=sent, why=str(error))
+            self._seldom.tell(log.error, "a transfer failed", **_who(operation), messages=sent, why=str(error))
             if not sent:
                 yield _code(query, rr.Rcode.SERVFAIL, self._settings.edns_payload)
             return
         except (GeneratorExit, asyncio.CancelledError):
             self.counts.failed += 1
-            log.warning("a client left in the middle of a transfer", **_who(operation), messages=sent)
+            what = "a client left in the middle of a transfer"
+            self._seldom.tell(log.warning, what, **_who(operation), messages=sent)
             raise
         setattr(self.counts, kind, getattr(self.counts, kind) + 1)
         seconds = round(asyncio.get_running_loop().time() - began, 3)
         serial = serial_of(source.soa[1][0])
         said = {"kind": kind, "serial": serial, "messages": sent, "octets": octets, "seconds": seconds}
-        log.info("transferred", **_who(operation), **said)
+        self._seldom_good.tell(log.info, "transferred", **_who(operation), **said)
 
     def _may_log(self, client: str) -> bool:
         now = asyncio.get_running_loop().time()
@@ -197,14 +203,20 @@ class Transfers:
             raise _RefusedError(rr.Rcode.REFUSED, "the class is not IN")
         apex = fold(question.name)
         packed = self._files.get(apex)
-        source = _of_file(packed) if packed is not None else await self._in_thread(self._of_store, apex)
-        allowed = self._entries + _entries(source.allowed)
-        tls = operation.transport == "tls"
-        if not admits(allowed, operation.client, operation.key_name, tls=tls):
-            raise _RefusedError(rr.Rcode.REFUSED, "not in allow_transfer")
+        if packed is not None:
+            # Before it is opened: that takes a second for a large one, and strangers may ask.
+            self._see_admitted(operation, ())
+            return await self._in_thread(self._opened.source, apex, packed)
+        source = await self._in_thread(self._of_store, apex)
+        self._see_admitted(operation, source.allowed)
         if source.info is not None and not source.info.served:
             raise _RefusedError(rr.Rcode.SERVFAIL, "the zone is expired, or was not fetched yet")
         return source
+
+    def _see_admitted(self, operation: Operation, of_zone: tuple[str, ...]) -> None:
+        tls = operation.transport == "tls"
+        if not admits(self._entries + _entries(of_zone), operation.client, operation.key_name, tls=tls):
+            raise _RefusedError(rr.Rcode.REFUSED, "not in allow_transfer")
 
     def _of_store(self, apex: bytes) -> _Source:
         try:
@@ -313,17 +325,50 @@ def _from_snapshot(rest: Iterator[WireRecord]) -> Iterator[WireRecord]:
     yield from whole(soa, rest)
 
 
-def _of_file(packed: bytes) -> _Source:
-    zone = Zone.unpack(packed)
+class _Opened:
+    """A zone from a file, unpacked."""
 
-    def rest() -> Iterator[WireRecord]:
-        for owner, node in zone.nodes.items():
-            for rrtype, rrset in node.items():
-                if rrtype != rr.SOA:
-                    yield from records(owner, rrtype, rrset)
+    __slots__ = ("__weakref__", "packed", "zone")
 
-    # Its size is of no account: it is in memory already.
-    return _Source(zone.apex, zone.nodes[zone.apex][rr.SOA], (), 0, None, rest)
+    def __init__(self, packed: bytes) -> None:
+        self.packed = packed
+        self.zone = Zone.unpack(packed)
+
+
+class _FileZones:
+    """The zones from files as sources: unpacked when their records are wanted, once for all transfers that go on at the
+    same time, and forgotten after the last. Called in threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: WeakValueDictionary[bytes, _Opened] = WeakValueDictionary()
+        self._known: dict[bytes, tuple[int, RRset, int]] = {}
+        """Of zones asked for: a hash of the packed zone, its SOA record, how many record sets it has."""
+
+    def source(self, apex: bytes, packed: bytes) -> _Source:
+        """A zone to send."""
+        opened: _Opened | None = None
+        known = self._known.get(apex)
+        if known is None or known[0] != hash(packed):
+            opened = self._unpacked(apex, packed)
+            nodes = opened.zone.nodes
+            known = self._known[apex] = hash(packed), nodes[apex][rr.SOA], sum(map(len, nodes.values()))
+
+        def rest() -> Iterator[WireRecord]:
+            held = opened if opened is not None else self._unpacked(apex, packed)
+            for owner, node in held.zone.nodes.items():
+                for rrtype, rrset in node.items():
+                    if rrtype != rr.SOA:
+                        yield from records(owner, rrtype, rrset)
+
+        return _Source(apex, known[1], (), known[2], None, rest)
+
+    def _unpacked(self, apex: bytes, packed: bytes) -> _Opened:
+        with self._lock:
+            found = self._open.get(apex)
+            if found is None or found.packed is not packed:
+                found = self._open[apex] = _Opened(packed)
+            return found
 
 
 def _serial_asked(query: Message, apex: bytes) -> int:
