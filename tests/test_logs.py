@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import logging
 import os
 from collections.abc import Iterator
 
@@ -92,6 +93,26 @@ def test_the_log_of_a_program_that_embeds_us_is_left_alone() -> None:
     configure(stream=io.StringIO())
     get_logger("lab").info("here")
     assert not structlog.is_configured()
+
+
+def test_what_libraries_log_is_in_our_form_and_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("mx10.logs.time.monotonic", lambda: now)
+    monkeypatch.setattr(logging.root, "handlers", [])
+    out = io.StringIO()
+    configure(stream=out)
+    configure(stream=out)
+    for _ in range(50):
+        logging.getLogger("asyncio").warning("socket.send() raised %s.", "exception")
+    now = 1001.0
+    try:
+        raise ValueError("no")
+    except ValueError:
+        logging.getLogger("asyncio").exception("a callback failed")
+    *flood, last = map(json.loads, out.getvalue().splitlines())
+    assert len(flood) == 20
+    assert (flood[0]["part"], flood[0]["event"]) == ("asyncio", "socket.send() raised exception.")
+    assert (last["level"], last["left_out_before"], "ValueError" in last["exception"]) == ("error", 30, True)
 
 
 def test_a_log_that_nobody_reads_stops_no_service() -> None:

@@ -5,7 +5,9 @@ the same call reads well and can be searched. Only services log; a command that 
 """
 
 import json
+import logging
 import sys
+import time
 from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +17,8 @@ from typing import Any, Final, TextIO
 import structlog
 
 _WEIGHTS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+_OF_LIBRARIES: Final = 20
+"""Lines a second of what libraries log; the rest is counted."""
 _COLOURS: Final = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critical": "31"}
 
 Event = MutableMapping[str, Any]
@@ -59,6 +63,8 @@ def configure(level: str = "info", format: str = "auto", stream: TextIO | None =
         stream: standard error by default.
     """
     _OUTPUT.level, _OUTPUT.format, _OUTPUT.stream = level, format, stream
+    if not logging.root.handlers:  # whoever embeds us may have said already where these go
+        logging.root.addHandler(_LIBRARIES)
 
 
 def get_logger(part: str) -> Any:
@@ -75,6 +81,35 @@ def get_logger(part: str) -> Any:
         wrapper_class=structlog.make_filtering_bound_logger(0),
         part=part,
     )
+
+
+class _Libraries(logging.Handler):
+    """What libraries log by Python's own logging, in our form: asyncio has a line for each client that goes at the wrong
+    moment, so they are limited.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._second = 0
+        self._told = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        second = int(time.monotonic())
+        left_out = 0
+        if second != self._second:
+            left_out = max(0, self._told - _OF_LIBRARIES)
+            self._second, self._told = second, 0
+        self._told += 1
+        if self._told > _OF_LIBRARIES:
+            return
+        values: dict[str, Any] = {"exc_info": record.exc_info} if record.exc_info else {}
+        if left_out:
+            values["left_out_before"] = left_out
+        tell = get_logger(record.name.partition(".")[0])
+        (tell.error if record.levelno >= logging.ERROR else tell.warning)(record.getMessage(), **values)
+
+
+_LIBRARIES: Final = _Libraries()
 
 
 def _drop_light(_logger: object, method: str, event: Event) -> Event:

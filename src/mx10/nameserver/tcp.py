@@ -221,6 +221,8 @@ class Connection(asyncio.Protocol):
         try:
             async with aclosing(relay.stream(message, client, self._kind)) as responses:
                 async for response in responses:
+                    if transport.is_closing():
+                        break  # the client is gone, and we are about to be told
                     transport.write(len(response).to_bytes(2, "big") + response)
                     if self._stalled:
                         self._writable.clear()
