@@ -84,8 +84,8 @@ def get_logger(part: str) -> Any:
 
 
 class _Libraries(logging.Handler):
-    """What libraries log by Python's own logging, in our form: asyncio has a line for each client that goes at the wrong
-    moment, so they are limited.
+    """What libraries log by Python's own logging, in our form. Limited: asyncio has a line for each client that goes at
+    the wrong moment.
     """
 
     def __init__(self) -> None:
