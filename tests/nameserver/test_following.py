@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -363,6 +363,33 @@ async def test_many_zones_at_once(ledger: Ledger) -> None:
         async with working(ledger) as world:
             await world.until(lambda: world.follower.counts["axfr"] == len(apexes))
     assert all(info.served and info.serial == 1 and info.following for info in ledger.infos())
+
+
+async def test_a_primary_that_sends_for_ever_holds_up_no_other(ledger: Ledger) -> None:
+    settings = replace(QUICK, idle_seconds=60, checks_at_once=10, transfers_at_once=4)
+    async with Hostile(silent) as bad, Hostile(Zone([(soa(1), {a(1)})]), host="127.0.0.2") as good:
+        for number in range(30):
+            ledger.follow(from_text(f"zone{number}.example."), ME, ZoneOptions(primaries=(at(bad),)))
+        async with working(ledger, settings) as world:
+            await world.until(lambda: len(bad.asked) == 3)
+            world.follow(f"127.0.0.2:{good.port}")
+            await world.follower.changed([APEX])
+            await world.until(lambda: ledger.info(APEX).served)
+            assert len(bad.asked) == 3
+
+
+async def test_all_zones_of_a_primary_that_is_away_do_not_flood_the_log(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[dict[str, object]] = []
+    monkeypatch.setattr("mx10.nameserver.following.log.warning", lambda event, **values: lines.append(values))
+    for number in range(300):
+        ledger.follow(from_text(f"zone{number}.example."), ME, ZoneOptions(primaries=(f"127.0.0.1:{unused_port()}",)))
+    async with working(ledger) as world:
+        began = time.monotonic()
+        await world.until(lambda: world.follower.counts["failures"] >= 300)
+        seconds = time.monotonic() - began
+    assert 0 < len(lines) <= 50 * (seconds + 2)
 
 
 async def test_the_members_of_a_catalog_are_followed(ledger: Ledger) -> None:

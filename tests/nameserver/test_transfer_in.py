@@ -19,6 +19,7 @@ from mx10.dns import rrtypes as rr
 from mx10.dns.message import Message, Record, encode
 from mx10.dns.transfer import Deltas, Outcome, TransferError, TransferLimits, TransferRefusedError, WholeZone
 from mx10.dns.wirename import from_text
+from mx10.nameserver import transfer_in
 from mx10.nameserver.primaries import Primary, public_key_digest
 from mx10.nameserver.transfer_in import NoSeal, PrimaryTroubleError, ask_soa, fetch
 from tests.resolver.hostile import Behaviour, Hostile, Reply, silent, unused_port
@@ -71,6 +72,30 @@ async def test_an_honest_primary() -> None:
         assert isinstance(await transfer(at(hostile)), WholeZone)
         assert isinstance(await transfer(at(hostile), soa(2)), Deltas)
         assert isinstance(await transfer(at(hostile), soa(1)), WholeZone)
+
+
+async def test_a_flood_of_datagrams_that_do_not_answer_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def always(_sock: object, _size: int) -> bytes:
+        return b"something that is there already, whenever it is asked for"
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "sock_recv", always)
+    async with Hostile(silent) as hostile:
+        with pytest.raises(PrimaryTroubleError, match="no answer in time"):
+            await ask_soa(at(hostile), APEX, NoSeal(), SETTINGS)
+
+
+async def test_a_large_transfer_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer_in, "LARGE", 50)
+    monkeypatch.setattr(transfer_in, "LARGE_SECONDS", 0.1)
+
+    def endless(query: Message) -> list[Reply]:
+        return [said(query, soa(3), a(1)), said(query, a(2))]
+
+    settings = replace(SETTINGS, idle_seconds=4)
+    async with Hostile(endless) as hostile:
+        with pytest.raises(PrimaryTroubleError, match="no answer in time"):
+            async with asyncio.timeout(3):
+                await transfer(at(hostile), settings=settings)
 
 
 async def test_an_answer_that_does_not_fit_is_asked_for_over_tcp() -> None:

@@ -59,10 +59,11 @@ class Hostile:
     sources: list[int] = field(default_factory=list)
     """The ports that questions over UDP came from."""
     port: int = 0
+    host: str = "127.0.0.1"
 
     @property
     def server(self) -> Server:
-        return Server("127.0.0.1", self.port)
+        return Server(self.host, self.port)
 
     def over(self, transport: Transport) -> Server:
         return replace(self.server, transport=transport)
@@ -70,9 +71,9 @@ class Hostile:
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._tcp = await asyncio.start_server(self._stream, "127.0.0.1", 0)
+        self._tcp = await asyncio.start_server(self._stream, self.host, 0)
         self.port = self._tcp.sockets[0].getsockname()[1]
-        self._udp, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(self), ("127.0.0.1", self.port))
+        self._udp, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(self), (self.host, self.port))
         return self
 
     async def __aexit__(self, *_: object) -> None:

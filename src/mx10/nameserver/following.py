@@ -9,8 +9,8 @@ import asyncio
 import heapq
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Final, Protocol, TypeVar
 
@@ -30,6 +30,7 @@ from mx10.logs import get_logger
 from mx10.nameserver.catalog_in import CatalogError, consume
 from mx10.nameserver.deltas import NotOurZoneError, edits_of
 from mx10.nameserver.primaries import Primary, PrimaryError, primary_from_text
+from mx10.nameserver.rate import Seldom
 from mx10.nameserver.timers import Following, after_failure, after_success, expired
 from mx10.nameserver.transfer_in import PrimaryTroubleError, Seal, ask_soa, fetch
 from mx10.store.errors import StoreError
@@ -44,6 +45,10 @@ _PROMISE_SECONDS: Final = 0.02
 _NOTIFIED_MILLISECONDS: Final = 1000
 """A zone is not asked for more often than this, however often its primaries say that it changed."""
 _STORE_RETRY_SECONDS: Final = 10
+_QUEUEING: Final = 1000
+"""Zones that may wait for a transfer beside those that are being asked for."""
+_LINES: Final = 50
+"""Lines a second about zones that cannot be had: all zones of a primary fail at the same time."""
 _T = TypeVar("_T")
 
 log = get_logger("following")
@@ -106,6 +111,9 @@ class Follower:
         self._promised = asyncio.Event()
         self._saved = asyncio.Event()
         self._transfers = asyncio.Semaphore(settings.transfers_at_once)
+        self._of_primary: dict[str, asyncio.Semaphore] = {}
+        self._queueing = 0
+        self._seldom = Seldom(_LINES)
         self._large = asyncio.Lock()
         self.counts = {"checks": 0, "axfr": 0, "ixfr": 0, "failures": 0, "expired": 0}
         """What was done since the start, for the metrics."""
@@ -156,9 +164,14 @@ class Follower:
                 await asyncio.sleep(_STORE_RETRY_SECONDS)
 
     def _seconds_to_wait(self) -> float | None:
-        if not self._heap or len(self._running) >= self._settings.checks_at_once:
+        if not self._heap or not self._has_room():
             return None
         return max(0.0, (self._heap[0][0] - self._clock()) / 1000)
+
+    def _has_room(self) -> bool:
+        """Whether one more zone may be asked for; those that wait for the transfers of others take no place from it."""
+        asking = len(self._running) - min(self._queueing, _QUEUEING)
+        return asking < self._settings.checks_at_once
 
     def _schedule(self, apex: bytes, due: int) -> None:
         self._due[apex] = due
@@ -167,7 +180,7 @@ class Follower:
 
     def _start_what_is_due(self) -> None:
         now = self._clock()
-        while self._heap and len(self._running) < self._settings.checks_at_once:
+        while self._heap and self._has_room():
             due, apex = self._heap[0]
             if self._due.get(apex) != due or apex in self._running:
                 heapq.heappop(self._heap)  # it was put elsewhere, or will be
@@ -234,7 +247,7 @@ class Follower:
                 due = state.due
         except (StoreError, LedgerError) as error:
             said = str(error)
-            log.error("zone not followed: the store", zone=to_text(apex), cause=said)
+            self._seldom.tell(log.error, "zone not followed: the store", zone=to_text(apex), cause=said)
         except Exception:
             # A fault of ours in one zone must not end the following of all.
             log.exception("zone not followed", zone=to_text(apex))
@@ -287,14 +300,12 @@ class Follower:
         if expired(state, now) and followed.served:
             await self._in_store(self._zones.set_served, apex, False)
             self.counts["expired"] += 1
-            log.error(
-                "zone expired: no primary was heard for too long; SERVFAIL until one is",
-                zone=to_text(apex),
-                cause=trouble,
-            )
+            what = "zone expired: no primary was heard for too long; SERVFAIL until one is"
+            self._seldom.tell(log.error, what, zone=to_text(apex), cause=trouble)
         elif trouble[:500] != before.trouble:
             seconds = max(0, state.due - now) // 1000
-            log.warning("zone not refreshed", zone=to_text(apex), cause=trouble, again_in_seconds=seconds)
+            what = "zone not refreshed"
+            self._seldom.tell(log.warning, what, zone=to_text(apex), cause=trouble, again_in_seconds=seconds)
         return state, trouble
 
     async def _consume(self, catalog: Followed, serial: int) -> None:
@@ -335,10 +346,26 @@ class Follower:
             if not is_newer(serial_of(theirs), serial_of(ours)):
                 if theirs != ours and serial_of(theirs) != serial_of(ours):
                     what = "primary has an older serial; the zone stays as it is"
-                    log.warning(what, zone=to_text(followed.apex), theirs=serial_of(theirs), ours=serial_of(ours))
+                    serials = {"theirs": serial_of(theirs), "ours": serial_of(ours)}
+                    self._seldom.tell(log.warning, what, zone=to_text(followed.apex), **serials)
                 return ours, f"serial {serial_of(ours)} is the newest"
-        async with self._transfers:
+        async with self._place(primary):
             return await self._transfer(primary, followed)
+
+    @asynccontextmanager
+    async def _place(self, primary: Primary) -> AsyncIterator[None]:
+        """A place for a transfer. However slow a primary is, and however many zones it has, it never takes up all."""
+        most = max(1, self._settings.transfers_at_once * 3 // 4)
+        mine = self._of_primary.setdefault(primary.address, asyncio.Semaphore(most))
+        async with AsyncExitStack() as place:
+            self._queueing += 1
+            self._wake.set()
+            try:
+                await place.enter_async_context(mine)
+                await place.enter_async_context(self._transfers)
+            finally:
+                self._queueing -= 1
+            yield
 
     def _sealed(self, primary: Primary) -> Seal:
         try:
@@ -357,9 +384,8 @@ class Follower:
             except (TransferError, NotOurZoneError) as error:
                 # An older server that does not know IXFR may also just close the connection: then the next
                 # attempt for the whole zone says so.
-                log.info(
-                    "no changes to be had; the whole zone is fetched", zone=to_text(followed.apex), cause=str(error)
-                )
+                what = "no changes to be had; the whole zone is fetched"
+                self._seldom.tell(log.info, what, zone=to_text(followed.apex), cause=str(error))
         return await self._store(primary, followed, None)
 
     async def _store(self, primary: Primary, followed: Followed, ours: bytes | None) -> tuple[bytes, str]:

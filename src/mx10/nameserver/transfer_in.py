@@ -32,8 +32,10 @@ from mx10.dns.tsig import Asker, TsigError, TsigKey
 from mx10.dns.wirename import WireError, fold
 from mx10.nameserver.primaries import Primary, public_key_digest
 
-LARGE: Final = 8 << 20
+LARGE: Final = 4 << 20
 """Octets from which on a transfer waits until no other is as large."""
+LARGE_SECONDS: Final = 900.0
+"""How long it may take from then on: others wait for it."""
 
 _UDP_TRIES: Final = 3
 _WRONG_PACKETS: Final = 64
@@ -178,6 +180,9 @@ async def _ask_udp(primary: Primary, apex: bytes, ident: int, request: bytes, se
                 async with asyncio.timeout(seconds):
                     for _ in range(_WRONG_PACKETS):
                         packet = await loop.sock_recv(sock, 0xFFFF)
+                        # What is there already is received without waiting: a flood must not keep all others from
+                        # their turn, nor the time from being up.
+                        await asyncio.sleep(0)
                         if len(packet) >= 12 and _LENGTH.unpack_from(packet)[0] == ident and _asks(packet, apex):
                             return None if packet[2] << 8 & TC else packet
 
@@ -218,7 +223,10 @@ async def fetch(
     serial = None if soa is None else int.from_bytes(soa[-SOA_TAIL : 4 - SOA_TAIL], "big")
     transfer = TransferReader(apex, ident=ident, serial=serial, limits=limits)
     try:
-        async with asyncio.timeout(settings.transfer_seconds), connected(primary, settings) as (reader, writer):
+        async with (
+            asyncio.timeout(settings.transfer_seconds) as limit,
+            connected(primary, settings) as (reader, writer),
+        ):
             writer.write(_LENGTH.pack(len(request)) + request)
             holds = False
             done = False
@@ -229,6 +237,8 @@ async def fetch(
                 if transfer.octets > LARGE and not holds and not done:
                     await room.enter_async_context(large)
                     holds = True
+                    end = asyncio.get_running_loop().time() + LARGE_SECONDS
+                    limit.reschedule(min(end, limit.when() or end))
                 # Others have their turn, however fast the primary sends.
                 await asyncio.sleep(0)
             seal.finish()
