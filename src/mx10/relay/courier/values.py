@@ -269,13 +269,14 @@ class ConnectionTrouble(Exception):  # noqa: N818  # it is no error of ours
 @dataclass(frozen=True, slots=True)
 class Answered:
     """What a host said about one recipient: the reply that decided it and the stage it came at; or what happened
-    instead of a reply."""
+    instead of a reply. ``enhanced``: with ``Trouble.UNABLE``, what it comes to (``5.6.7``: no SMTPUTF8 there)."""
 
     recipient: Addressee
     stage: Stage
     reply: Reply | None
     trouble: Trouble | None = None
     detail: str = ""
+    enhanced: str = ""
 
 
 class Link(Protocol):
@@ -285,6 +286,8 @@ class Link(Protocol):
     """As ``TLSv1.3 TLS_AES_256_GCM_SHA384, verified``; empty: in the clear."""
     extensions: frozenset[str]
     """Keywords of EHLO, in capitals."""
+    name: str
+    """What the host calls itself in its reply to EHLO; empty: nothing that is a name."""
     limit: int | None
     """Recipients of one transaction (RFC 9422 RCPTMAX); None: not said."""
 
