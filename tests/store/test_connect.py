@@ -129,6 +129,62 @@ def test_a_backup_goes_on_as_the_store_did(tmp_path: Path) -> None:
     copy.close()
 
 
+def _delete(path: Path) -> None:
+    for each in path.parent.glob(f"{path.name}*"):
+        each.unlink()
+
+
+def test_nothing_is_written_to_a_file_that_was_replaced_or_deleted(tmp_path: Path) -> None:
+    path = tmp_path / "mx10.db"
+
+    def put(apex: bytes) -> None:
+        with store.begin() as connection:
+            connection.execute(insert(feed).values(apex=apex, at=1))
+
+    def there() -> list[bytes]:
+        with store.read() as connection:
+            return [row.apex for row in connection.execute(feed.select())]
+
+    store = open_store(f"sqlite:///{path}", create=True)
+    put(b"one")
+    with sqlite3.connect(path) as other:
+        other.execute("VACUUM INTO ?", (f"{tmp_path}/backup",))
+    other.close()
+    put(b"two")
+    _delete(path)
+    for _ in range(2):
+        with pytest.raises(StoreUnreachableError, match="the file is gone; put back a backup"):
+            put(b"lost")
+    assert not path.exists()
+    (tmp_path / "backup").rename(path)
+    assert there() == [b"one"]
+    put(b"three")
+    other = sqlite3.connect(path)
+    assert other.execute("SELECT count(*) FROM feed").fetchone() == (2,)
+    other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    other.close()
+    # What is no store, or none of our version, is left alone, and found to be in order again later.
+    path.rename(tmp_path / "good")
+    _delete(path)
+    for content, kind in ((b"no database at all " * 1000, NotAStoreError), (b"", NoStoreError)):
+        path.write_bytes(content)
+        with pytest.raises(kind):
+            put(b"lost")
+        assert path.read_bytes() == content or not content
+        _delete(path)
+    (tmp_path / "good").rename(path)
+    assert there() == [b"one", b"three"]
+
+    def put_as_it_is_moved_away() -> None:
+        with store.begin() as connection:
+            connection.execute(insert(feed).values(apex=b"lost", at=1))
+            path.rename(tmp_path / "away")
+
+    with pytest.raises(StoreUnreachableError, match="replaced while"):
+        put_as_it_is_moved_away()
+    store.close()
+
+
 @pytest.mark.parametrize(
     ("url", "said"),
     [

@@ -10,6 +10,7 @@ Python's library for SQLite.
 
 import os
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -105,6 +106,7 @@ def open_store(
             with store.read() as connection, _placed(store.place):
                 if wrong := versions.wrong_version(versions.version(connection)):
                     raise wrong
+            store.must_be_current = True
     except BaseException:
         store.close()
         raise
@@ -126,6 +128,11 @@ class Store:
         )
         """Which store this is, for messages: without a password."""
         self._wait_ms = int(wait_seconds * 1000)
+        self.must_be_current = False
+        """Whether a file that takes the place of this one has to be a store of our version, too."""
+        self._identity: tuple[int, int] | None = None
+        """Device and inode of the file that connections have open."""
+        self._looking = threading.Lock()
         if self.is_sqlite:
             self._engine = create_engine(url, connect_args={"timeout": wait_seconds}, pool_timeout=wait_seconds)
             event.listen(self._engine, "connect", _prepare_sqlite)
@@ -145,12 +152,18 @@ class Store:
             StoreFullError: no room is left.
             StoreError: whatever else the database says.
         """
+        self._look_at_file()
         with self._translated(), self._engine.connect() as raw:
             connection = raw.execution_options(**{_WRITE: True})
             with connection.begin():
                 if not self.is_sqlite:
                     connection.execute(_LOCK, {"wait": f"{self._wait_ms}ms"})
                 yield connection
+        if self.path is not None and _identity(self.path) != self._identity:
+            raise StoreUnreachableError(
+                f"the store {self.place}: the file was replaced while something was written to it, which is lost; do it"
+                " again"
+            )
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -158,10 +171,34 @@ class Store:
         options: dict[str, Any] = {}
         if not self.is_sqlite:
             options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        self._look_at_file()
         with self._translated(), self._engine.connect() as raw:
             connection = raw.execution_options(**options)
             with connection.begin():
                 yield connection
+
+    def _look_at_file(self) -> None:
+        """See that connections have the file open that is there. Those to one that was replaced or deleted would go on
+        as if nothing had happened, and what is written there is lost.
+
+        Raises:
+            StoreError: it is gone, or what took its place cannot be used.
+        """
+        if self.path is None:
+            return
+        with self._looking:
+            found = _identity(self.path)
+            if found == self._identity and found is not None:
+                return
+            self._identity = None
+            self._engine.dispose()
+            if found is None:
+                raise StoreUnreachableError(f"the store {self.place}: the file is gone; put back a backup")
+            if self.must_be_current:
+                with self._translated(), self._engine.connect() as connection, connection.begin(), _placed(self.place):
+                    if wrong := versions.wrong_version(versions.version(connection)):
+                        raise wrong
+            self._identity = found
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -218,6 +255,15 @@ def _placed(place: str) -> Iterator[None]:
         if place in str(error):
             raise
         raise type(error)(f"the store {place}: {error}") from None
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Device and inode of a file; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
