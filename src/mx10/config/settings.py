@@ -387,7 +387,7 @@ class FollowingSettings:
     """Zones whose primaries are asked at the same time."""
 
     transfers_at_once: Annotated[int, Range(1, 100)] = 8
-    """Zones that are transferred at the same time. Once a transfer has more than 8 MiB it waits until no other is as
+    """Zones that are transferred at the same time. Once a transfer has more than 4 MiB it waits until no other is as
     large, so that memory is needed for one large zone only."""
 
     ca_file: Path | None = None
