@@ -1,506 +1,894 @@
-"""One connection as the sender sees it: from the greeting to QUIT, with any number of messages between.
+"""One connection as the sender sees it: what is said when, and what the replies mean for each recipient.
 
-Whoever has the socket gives the session what comes (``receive``) and sends what it has to send (``to_send``). Its
-events say when the receiver is ready, when it wants the content, and what became of each recipient.
+Whoever has the socket gives the session what comes (``receive``), sends what it has to send (``to_send``), and does
+what its events ask for. The session greets, begins TLS, logs in, and is then ``ready``: ``send`` takes one message
+after the other, until ``quit``.
 
-Content goes out as it is. After DATA that must not be where a CR or LF stands alone, for some receivers take it for an
-end (SMTP smuggling); within BDAT it may, since its length is told before.
+Nothing that the peer says can go wrong for more than its own connection: replies are matched with commands in their
+order, what came before TLS is forgotten (RFC 3207 section 4.2, CVE-2011-0411), and a reply that nobody asked for, a
+line that is none, or an end of the connection gives every recipient that has no outcome yet a temporary one.
 """
 
-from collections.abc import Sequence
+import re
+from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import Enum, auto
-from typing import Literal
+from enum import StrEnum
+from typing import Final, Literal
 
-from mx10.smtp.content import has_bare_line_end
+from mx10.names import ascii_text, domain_from_text
+from mx10.smtp.auth import Credentials
+from mx10.smtp.content import BareLineEndError
+from mx10.smtp.login import Login, LoginError, choose
+from mx10.smtp.outgoing import Facts, Outgoing, examine
 from mx10.smtp.replies import Reply, ReplyError, ReplyReader
-from mx10.smtp.syntax import Body, MailParameters, RcptParameters, to_xtext
+from mx10.smtp.syntax import MailParameters, RcptParameters, to_xtext
 
-Stage = Literal["greeting", "ehlo", "starttls", "auth", "mail", "rcpt", "data", "content", "needs"]
-"""Where an outcome was decided; ``needs``: before anything was said, as the receiver lacks an extension."""
+RECIPIENTS: Final = 100
+"""Of one transaction; every server takes as many (RFC 5321 section 4.5.3.1.8)."""
+
+_LIMIT: Final = re.compile(r"(RCPTMAX|MAILMAX|RCPTDOMAINMAX)=([1-9]\d{0,5})")
+_FORBIDDEN: Final = re.compile("[\0-\x1f\x7f]")
 
 
-class ContentError(ValueError):
-    """Content that must not be sent as it is: a CR or LF stands alone. The connection has to be given up."""
+class Stage(StrEnum):
+    """What was under way. Those from ``greeting`` to ``quit`` are the session's; the others are of whoever connects."""
+
+    ROUTE = "route"
+    CONNECT = "connect"
+    HANDSHAKE = "handshake"
+    GREETING = "greeting"
+    HELLO = "hello"
+    STARTTLS = "starttls"
+    AUTH = "auth"
+    IDLE = "idle"
+    RESET = "reset"
+    MAIL = "mail"
+    RCPT = "rcpt"
+    DATA = "data"
+    CONTENT = "content"
+    END = "end"
+    """The content was sent whole; the reply to it is waited for."""
+    QUIT = "quit"
 
 
 @dataclass(frozen=True, slots=True)
-class Greeted:
-    """The receiver greeted; if it did so well, EHLO follows by itself."""
+class ClientOptions:
+    """How a session behaves.
 
-    reply: Reply
+    Attributes:
+        hostname: our name, or address literal, for EHLO.
+        starttls: never; where it is offered; or not without it.
+        credentials: for AUTH; with them, nothing is sent to a server that does not take them.
+        mechanism: of AUTH; None: the best that is offered.
+        nonce: gives a new one for AUTH.
+        plaintext_auth: give the password to a server without TLS too.
+        chunking: use BDAT where it is offered (RFC 3030).
+        pipelining: use it where it is offered (RFC 2920).
+        lmtp: speak LMTP (RFC 2033).
+        eight_bit: send content beyond ASCII to a server that does not offer 8BITMIME all the same, as most do.
+    """
+
+    hostname: str
+    starttls: Literal["never", "may", "must"] = "may"
+    credentials: Credentials | None = None
+    mechanism: str | None = None
+    nonce: Callable[[], str] | None = None
+    plaintext_auth: bool = False
+    chunking: bool = True
+    pipelining: bool = True
+    lmtp: bool = False
+    eight_bit: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
-    """The receiver waits for a message, or STARTTLS, or AUTH. ``extensions``: keyword to parameters."""
+class Envelope:
+    """From whom to whom. What the peer does not know of DSN and MT-PRIORITY is left out for it."""
 
-    extensions: dict[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class TlsReady:
-    """Speak TLS now, and then call ``tls_started``."""
-
-
-@dataclass(frozen=True, slots=True)
-class WantsContent:
-    """Give the content by ``content``, then ``content_ends``."""
+    mail: MailParameters
+    recipients: tuple[RcptParameters, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a message for a recipient.
+    """What became of one recipient.
 
     Attributes:
-        reply: what decided it; made up by us where ``stage`` is ``needs``.
+        recipient: as the envelope has it.
+        reply: the peer's, or in its form what we say ourselves.
+        stage: to what.
+        ours: the reply is our own word: the peer lacks something, or said nothing more.
+        dsn: the peer knows DSN, and sends what reports are still due (RFC 3461 section 5.2.2).
     """
 
     recipient: str
     reply: Reply
     stage: Stage
+    ours: bool = False
+    dsn: bool = False
+
+    @property
+    def delivered(self) -> bool:
+        """The peer has taken the message for the recipient; in a trial (``dry_run``): would take one."""
+        return self.reply.code < 300
+
+    @property
+    def uncertain(self) -> bool:
+        """The message was sent whole and nobody said what became of it; sent again, it may arrive twice."""
+        return self.ours and self.stage is Stage.END
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """What became of a message for all recipients, in their order. ``reusable``: the connection takes another."""
+class Replied:
+    """A reply, and to what. ``command`` as it was sent, without passwords; empty for the greeting."""
+
+    stage: Stage
+    command: str
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
+class BeginTls:
+    """Send what is to be sent, begin TLS as its client, and then call ``tls_started``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The first message may be sent. ``features``: keywords the peer offers, with what stands behind them."""
+
+    features: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ContentWanted:
+    """Call ``write`` with the content, and then ``end_content``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A message is done with: an outcome for each recipient of the envelope, in its order."""
 
     outcomes: tuple[Outcome, ...]
-    reusable: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
-    """The receiver does not want us, or not STARTTLS: nothing goes on by itself."""
+class Ended:
+    """The session is over: close the connection.
 
-    reply: Reply
+    Attributes:
+        stage: when.
+        reply: why: the peer's, or in its form what we say ourselves.
+        ours: it is our own word.
+    """
+
     stage: Stage
+    reply: Reply
+    ours: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Broken:
-    """The receiver does not keep to the protocol; close. ``why``: for people."""
-
-    why: str
+ClientEvent = Replied | BeginTls | Ready | ContentWanted | Finished | Ended
 
 
-ClientEvent = Greeted | Ready | TlsReady | WantsContent | Done | Refused | Broken
+class _Awaited:
+    """A command of which the reply is awaited. ``index``: the recipient of RCPT."""
 
+    __slots__ = ("command", "index", "stage")
 
-class _State(Enum):
-    GREETING = auto()
-    EHLO = auto()
-    HELO = auto()
-    READY = auto()
-    STARTTLS = auto()
-    TLS = auto()
-    ENVELOPE = auto()
-    DATA = auto()
-    CONTENT = auto()
-    ENDED = auto()
-    RSET = auto()
-    QUIT = auto()
-    BROKEN = auto()
+    def __init__(self, stage: Stage, command: str, index: int = 0) -> None:
+        self.stage = stage
+        self.command = command
+        self.index = index
 
 
 @dataclass(slots=True)
-class _Message:
-    recipients: Sequence[RcptParameters]
-    chunked: bool
-    accepted: list[RcptParameters] = field(default_factory=list)
-    outcomes: dict[int, Outcome] = field(default_factory=dict)
+class _Transaction:
+    """A message under way."""
+
+    envelope: Envelope
+    facts: Facts
+    content: bytes | None
+    dry_run: bool
+    binary: bool
+    outcomes: list[Outcome | None]
+    commands: list[tuple[int, str]]
+    """RCPT of the recipients that are not refused by ourselves."""
+    asked: int = 0
+    """Of these that were sent, and answered."""
     answered: int = 0
-    """Replies to MAIL and RCPT so far."""
-    mail: Reply | None = None
-    data_sent: bool = False
-    line_begins: bool = True
-    last: bytes = b""
-    chunks: int = 0
-    """BDAT commands whose replies are to come."""
+    accepted: list[int] = field(default_factory=list)
+    mail_ok: bool = False
+    data_asked: bool = False
+    outgoing: Outgoing | None = None
+    """While the content is written."""
+    held: bytes = b""
+    """The last chunk for BDAT, until it is known whether another one follows."""
+    ended: bool = False
+    """The content was sent whole."""
+    ends: int = 0
+    """Replies to it that came, with LMTP."""
+    failed: Reply | None = None
+    """What was said to a chunk before the last."""
 
 
 class ClientSession:
-    """One connection.
+    """One connection to a server.
 
     Args:
-        helo: our name.
-        tls: TLS is spoken from the beginning.
-
-    Attributes:
-        extensions: what the receiver offers; keyword to parameters.
+        encrypted: TLS is spoken from the beginning on (RFC 8314 section 3.3).
+        verified: and the certificate was found to be that of the server meant.
     """
 
-    def __init__(self, helo: str, *, tls: bool = False) -> None:
-        self.helo = helo
-        self.tls = tls
-        self.extensions: dict[str, str] = {}
-        self._state = _State.GREETING
+    def __init__(self, options: ClientOptions, *, encrypted: bool = False, verified: bool = False) -> None:
+        self._options = options
+        self.encrypted = encrypted
+        self.verified = verified
+        self.features: dict[str, str] = {}
+        """What the peer offers now; empty before EHLO and after HELO."""
+        self.authenticated = False
+        self.mails = 0
+        """Messages that were sent, or tried to be."""
+        self.discarded = 0
+        """Octets that came between STARTTLS and TLS, which an honest server never sends."""
         self._reader = ReplyReader()
         self._out: list[bytes] = []
-        self._message: _Message | None = None
-        self._mails = 0
+        self._awaited: deque[_Awaited] = deque()
+        self._events: list[ClientEvent] = []
+        self._handshaking = False
+        self._tls_tried = False
+        self._ready = False
+        self._ended = False
+        self._needs_reset = False
+        self._login: Login | None = None
+        self._now: _Transaction | None = None
+        self._awaited.append(_Awaited(Stage.GREETING, ""))
 
-    # ---------------------------------------------------------------- what goes in and out
-
-    def receive(self, data: bytes) -> list[ClientEvent]:
-        """What came.
-
-        Args:
-            data: any number of octets.
-        """
-        if self._state in (_State.BROKEN, _State.TLS):
-            return []
-        try:
-            replies = self._reader.feed(data)
-        except ReplyError as error:
-            return [self._break(str(error))]
-        events: list[ClientEvent] = []
-        for number, reply in enumerate(replies):
-            more = number < len(replies) - 1 or not self._reader.is_empty
-            events += self._on_reply(reply, more)
-            if self._state in (_State.BROKEN, _State.TLS):
-                break
-        return events
-
-    def to_send(self) -> bytes:
-        """What is to be sent now; it is given once."""
-        out, self._out = b"".join(self._out), []
-        return out
+    # What whoever has the socket asks and tells.
 
     @property
-    def is_ready(self) -> bool:
-        """Whether a message may begin now; where ``Done`` leaves the connection reusable and it is not, ``Ready``
-        follows."""
-        return self._state is _State.READY
+    def ready(self) -> bool:
+        """Whether ``send`` may be called."""
+        return (
+            self._ready
+            and not self._ended
+            and self._now is None
+            and self._limit("MAILMAX", self.mails + 1) > self.mails
+        )
 
     @property
-    def mails_left(self) -> int:
-        """Messages this connection still takes, as the receiver says (LIMITS, RFC 9422)."""
-        return max(0, self._limit("MAILMAX", 1_000_000) - self._mails)
+    def ended(self) -> bool:
+        """Whether nothing more comes of it."""
+        return self._ended
+
+    @property
+    def wants_content(self) -> bool:
+        """Whether more of the content is of any use."""
+        now = self._now
+        return now is not None and now.outgoing is not None and now.failed is None
+
+    @property
+    def stage(self) -> Stage:
+        """What is waited for; ``IDLE``: nothing."""
+        if self._handshaking:
+            return Stage.HANDSHAKE
+        if self._awaited:
+            return self._awaited[0].stage
+        return Stage.CONTENT if self._now is not None else Stage.IDLE
 
     @property
     def recipients_at_once(self) -> int:
-        """Recipients that one message may have."""
-        return self._limit("RCPTMAX", 100)  # RFC 5321 section 4.5.3.1.8: all take as many
+        """How many recipients one transaction may have here (RFC 9422, RFC 5321 section 4.5.3.1.8)."""
+        return min(RECIPIENTS, self._limit("RCPTMAX", RECIPIENTS))
 
-    # ---------------------------------------------------------------- what the sender does
+    @property
+    def domains_at_once(self) -> int | None:
+        """How many domains the recipients of one transaction may have here (RFC 9422); None: any number."""
+        return self._limit("RCPTDOMAINMAX", 0) or None
 
-    def start_tls(self) -> None:
-        """Ask for TLS; ``TlsReady`` or ``Refused`` follows."""
-        self._command("STARTTLS", _State.STARTTLS)
+    def to_send(self) -> bytes:
+        """What is to be sent now; afterwards it counts as sent."""
+        if not self._out:
+            return b""
+        data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
+        self._out.clear()
+        return data
 
-    def tls_started(self) -> None:
-        """TLS is spoken from now on. What was learned before is forgotten; EHLO follows by itself."""
-        self.tls = True
+    def receive(self, data: bytes) -> list[ClientEvent]:
+        """What came over the connection."""
+        if self._handshaking:
+            self.discarded += len(data)
+            return []
+        if not self._ended:
+            try:
+                replies = self._reader.feed(data)
+            except ReplyError as error:
+                # Whole replies that came before the bad line in one piece share its fate: they cannot be told apart.
+                self._break(_own("4.5.0", f"what the server sent is no reply: {error}"), ours=True)
+                return self._take_events()
+            for number, reply in enumerate(replies):
+                self._on_reply(reply)
+                if self._ended:
+                    break
+                if self._handshaking:
+                    # Injected in the clear, to be believed as if it had come over TLS (CVE-2011-0411).
+                    self.discarded += sum(len(one.octets()) for one in replies[number + 1 :])
+                    self.discarded += not self._reader.is_empty
+                    self._reader.drop()
+                    break
+        return self._take_events()
+
+    def closed(self, problem: str = "the server closed the connection") -> list[ClientEvent]:
+        """The connection is no more, or is given up: an end, an error, a limit of time."""
+        if not self._ended:
+            self._break(_own("4.4.2", problem), ours=True)
+        return self._take_events()
+
+    def tls_started(self, *, verified: bool) -> list[ClientEvent]:
+        """The handshake is done, and what comes now comes over TLS. ``verified``: as for the session itself."""
+        self._handshaking = False
+        self.encrypted, self.verified = True, verified
+        # RFC 3207 section 4.2: what was learned before is not known.
         self._reader.drop()
-        self.extensions = {}
-        self._command(f"EHLO {self.helo}", _State.EHLO)
+        self.features = {}
+        self._hello()
+        return self._take_events()
 
-    def send(self, mail: MailParameters, recipients: Sequence[RcptParameters], size: int) -> list[ClientEvent]:
-        """Begin a message; ``WantsContent`` or ``Done`` follows, perhaps at once.
+    def quit(self) -> list[ClientEvent]:
+        """Say goodbye; ``Ended`` comes with the reply."""
+        if not self._ended:
+            self._ready = False
+            self._command(Stage.QUIT, "QUIT")
+        return self._take_events()
+
+    def send(
+        self, envelope: Envelope, content: bytes | None, facts: Facts | None = None, *, dry_run: bool = False
+    ) -> list[ClientEvent]:
+        """Begin to send a message; only when ``ready``.
 
         Args:
-            recipients: at least one, up to ``recipients_at_once``.
-            size: of the content, in octets.
-        """
-        if not self.is_ready:
-            raise RuntimeError("the receiver is not ready for a message")
-        lacking = self._lacking(mail, size)
-        if lacking is not None:
-            outcomes = tuple(Outcome(each.recipient, lacking, "needs") for each in recipients)
-            return [Done(outcomes, reusable=True)]
-        chunked = "CHUNKING" in self.extensions
-        self._message = message = _Message(recipients, chunked)
-        self._mails += 1
-        commands = [self._mail_command(mail, size), *(self._rcpt_command(each) for each in recipients)]
-        self._state = _State.ENVELOPE
-        if "PIPELINING" in self.extensions:
-            if not chunked:
-                commands.append("DATA")
-                message.data_sent = True
-            self._say("\r\n".join(commands))
-        else:
-            self._say(commands[0])
-        return []
-
-    def content(self, data: bytes) -> None:
-        """A piece of the content.
+            envelope: at least one recipient, and at most ``recipients_at_once``.
+            content: all of it; None: ``ContentWanted`` asks for it by the chunk.
+            facts: of the content; found out where it is given whole. A trial may know none.
+            dry_run: ask for sender and recipients, and send nothing (RSET).
 
         Raises:
-            ContentError: a CR or LF stands alone, and must not be sent.
+            ValueError: an address holds an end of line or another control character.
         """
-        message = self._sending()
-        if message.chunked:
-            if data:
-                self._out.append(b"BDAT %d\r\n%b" % (len(data), data))
-                message.chunks += 1
+        if not self.ready or not envelope.recipients:
+            raise RuntimeError("the session cannot send now")
+        if facts is None:
+            facts = examine(content or b"")
+        self.mails += 1
+        outcomes: list[Outcome | None] = [None] * len(envelope.recipients)
+        self._now = now = _Transaction(
+            envelope, facts, content, dry_run, envelope.mail.body == "BINARYMIME", outcomes, []
+        )
+        refusal = self._lacking(envelope.mail, facts, dry_run=dry_run)
+        if refusal is not None:
+            self._settle(refusal, Stage.MAIL, ours=True)
+            self._finish()
+            return self._take_events()
+        self._begin(now)
+        return self._take_events()
+
+    def write(self, chunk: bytes) -> None:
+        """A piece of the content; after the session ended, or the peer refused what it has, it goes nowhere.
+
+        Raises:
+            BareLineEndError: a CR or LF stands alone, and the body is not BINARYMIME: abort the connection.
+        """
+        now = self._now
+        if self._ended or now is None or now.outgoing is None or now.failed is not None:
             return
-        data = message.last + data
-        # A CR waits for its LF.
-        message.last = b"\r" if data.endswith(b"\r") else b""
-        data = data.removesuffix(b"\r") if message.last else data
-        if has_bare_line_end(data):
-            self._state = _State.BROKEN
-            raise ContentError("the message has a CR or LF that is not CR LF, and the receiver knows no CHUNKING")
+        data = now.outgoing.feed(chunk)
         if not data:
             return
-        stuffed = data.replace(b"\r\n.", b"\r\n..")
-        if message.line_begins and data.startswith(b"."):
-            stuffed = b"." + stuffed
-        message.line_begins = data.endswith(b"\r\n")
-        self._out.append(stuffed)
+        if not self._chunking:
+            self._out.append(data)
+            return
+        if now.held:
+            self._chunk(now.held, Stage.CONTENT)
+        now.held = data
 
-    def content_ends(self) -> None:
-        """That was all of it; ``Done`` follows.
+    def end_content(self) -> list[ClientEvent]:
+        """The content is whole.
 
         Raises:
-            ContentError: it ends with a CR alone.
+            BareLineEndError: as for ``write``.
         """
-        message = self._sending()
-        if message.chunked:
-            self._out.append(b"BDAT 0 LAST\r\n")
-            message.chunks += 1
+        now = self._now
+        if self._ended or now is None or now.outgoing is None:
+            return self._take_events()
+        rest, now.outgoing = now.outgoing.end(), None
+        if now.failed is not None:
+            if not self._awaited:
+                self._finish(reset=True)
+        elif self._chunking:
+            self._chunk(now.held + rest, Stage.END)
+            now.ended = True
         else:
-            if message.last:
-                self._state = _State.BROKEN
-                raise ContentError("the message ends with a CR that is not CR LF")
-            # A last line without an end gets one: a message is lines (RFC 5321 section 2.3.8).
-            self._out.append(b".\r\n" if message.line_begins else b"\r\n.\r\n")
-        self._state = _State.ENDED
+            self._out.append(rest)
+            self._await_end(now, "the content")
+        return self._take_events()
 
-    def quit(self) -> None:
-        """Say good bye; whether anybody answers does not matter."""
-        if self._state is not _State.BROKEN:
-            self._command("QUIT", _State.QUIT)
+    # Replies.
 
-    def lost(self) -> list[ClientEvent]:
-        """The connection is gone. A message whose end was sent may have been taken or not: it has to be sent again
-        (RFC 5321 section 4.2.5), so it is a temporary failure.
-        """
-        ended, message = self._state is _State.ENDED, self._message
-        self._state = _State.BROKEN
-        if message is None:
-            return []
-        text = "the connection was lost after the message, before the reply" if ended else "the connection was lost"
-        reply = Reply.of(451, "4.4.2", text)
-        return [self._done(message, reply, "content" if ended else "data", reusable=False)]
+    def _on_reply(self, reply: Reply) -> None:
+        if not self._awaited:
+            self._unasked(reply)
+            return
+        awaited = self._awaited.popleft()
+        self._events.append(Replied(awaited.stage, awaited.command, reply))
+        if reply.code == 421 and awaited.stage is not Stage.QUIT:
+            # At any moment: the server goes (RFC 5321 section 3.8).
+            self._break(reply, ours=False, stage=awaited.stage)
+            return
+        _HANDLERS[awaited.stage](self, awaited, reply)
 
-    # ---------------------------------------------------------------- replies
+    def _unasked(self, reply: Reply) -> None:
+        """A reply to nothing: 421 may come at any moment, and a server that cannot take more of the content may say so
+        before it ends. Behind any other one, no reply could be told to belong to its command."""
+        self._events.append(Replied(self.stage, "", reply))
+        if reply.code == 421 or (self._now is not None and reply.code >= 400):
+            self._break(reply, ours=False)
+        else:
+            self._break(_own("4.5.0", f"the server sent a reply that nobody asked for: {reply}"), ours=True)
 
-    def _on_reply(self, reply: Reply, more: bool) -> list[ClientEvent]:
-        state = self._state
-        if state is _State.GREETING:
-            return self._greeted(reply, more)
-        if state in (_State.EHLO, _State.HELO):
-            return self._hello(reply)
-        if state is _State.STARTTLS:
-            if reply.code != 220:
-                self._state = _State.READY
-                return [Refused(reply, "starttls")]
-            # What came before TLS is not to be taken for what comes within it (CVE-2011-0411).
-            if more:
-                return [self._break("something came behind the reply to STARTTLS, in the clear")]
-            self._state = _State.TLS
-            return [TlsReady()]
-        if state in (_State.ENVELOPE, _State.DATA, _State.CONTENT, _State.ENDED):
-            assert self._message is not None
-            if reply.code == 421:
-                self._state = _State.BROKEN
-                return [self._done(self._message, reply, "data", reusable=False)]
-            return self._on_message_reply(self._message, reply)
-        if state is _State.RSET:
-            self._state = _State.READY if reply.code < 300 else _State.BROKEN
-            return [Ready(self.extensions) if self.is_ready else Broken(f"RSET was answered with {reply}")]
-        if state is _State.QUIT:
-            self._state = _State.BROKEN
-            return []
-        if reply.code == 421:
-            self._state = _State.BROKEN
-            return [Broken(f"the receiver closes: {reply}")]
-        return [self._break(f"a reply to nothing: {reply}")]
-
-    def _greeted(self, reply: Reply, more: bool) -> list[ClientEvent]:
+    def _on_greeting(self, _awaited: _Awaited, reply: Reply) -> None:
         if reply.code != 220:
-            self._state = _State.BROKEN
-            return [Greeted(reply), Refused(reply, "greeting")]
-        if more:
-            return [self._break("more than one greeting came")]
-        self._command(f"EHLO {self.helo}", _State.EHLO)
-        return [Greeted(reply)]
-
-    def _hello(self, reply: Reply) -> list[ClientEvent]:
-        if reply.code == 250:
-            if self._state is _State.EHLO:
-                pairs = (line.partition(" ") for line in reply.lines[1:])
-                self.extensions = {keyword.upper(): parameters for keyword, _, parameters in pairs}
-            self._state = _State.READY
-            return [Ready(self.extensions)]
-        # RFC 5321 section 3.2: who does not know EHLO may know HELO.
-        if self._state is _State.EHLO and reply.kind == "permanent" and not self.tls:
-            self._command(f"HELO {self.helo}", _State.HELO)
-            return []
-        self._state = _State.BROKEN
-        return [Refused(reply, "ehlo")]
-
-    def _on_message_reply(self, message: _Message, reply: Reply) -> list[ClientEvent]:
-        if self._state is _State.ENVELOPE:
-            return self._on_envelope_reply(message, reply)
-        if self._state is _State.DATA:
-            return self._on_data_reply(message, reply)
-        if message.chunked:
-            message.chunks -= 1
-            if reply.kind == "positive" and (message.chunks or self._state is _State.CONTENT):
-                return []
-            if reply.kind != "positive" and self._state is _State.CONTENT:
-                # Refused within: what is left need not be sent, and the receiver does not know where it ends.
-                self._state = _State.BROKEN
-                return [self._done(message, reply, "content", reusable=False)]
-            if message.chunks:
-                self._state = _State.BROKEN
-                return [self._done(message, reply, "content", reusable=False)]
-        elif self._state is _State.CONTENT:
-            self._state = _State.BROKEN
-            return [self._done(message, reply, "content", reusable=False)]
-        if reply.kind == "intermediate":
-            return [self._break(f"the message was answered with {reply}")]
-        self._state = _State.READY
-        return [self._done(message, reply, "content", reusable=self.mails_left > 0)]
-
-    def _on_envelope_reply(self, message: _Message, reply: Reply) -> list[ClientEvent]:
-        number = message.answered
-        message.answered += 1
-        if reply.kind == "intermediate":
-            return [self._break(f"MAIL or RCPT was answered with {reply}")]
-        if number == 0:
-            message.mail = reply
-        elif reply.kind == "positive" and message.mail is not None and message.mail.kind == "positive":
-            message.accepted.append(message.recipients[number - 1])
+            self._refused(Stage.GREETING, reply)
         else:
-            decided = message.mail if message.mail is not None and message.mail.kind != "positive" else reply
-            stage: Stage = "rcpt" if decided is reply else "mail"
-            message.outcomes[number - 1] = Outcome(message.recipients[number - 1].recipient, decided, stage)
-        if message.answered <= len(message.recipients):
-            pipelined = "PIPELINING" in self.extensions
-            if number == 0 and reply.kind != "positive" and not pipelined:
-                return self._nobody(message)
-            if not pipelined:
-                self._say(self._rcpt_command(message.recipients[number]))
-            return []
-        if message.accepted:
-            if message.chunked:
-                self._state = _State.CONTENT
-                return [WantsContent()]
-            if not message.data_sent:
-                self._say("DATA")
-            self._state = _State.DATA
-            return []
-        if message.data_sent:
-            self._state = _State.DATA
-            return []
-        return self._nobody(message)
+            self._hello()
 
-    def _on_data_reply(self, message: _Message, reply: Reply) -> list[ClientEvent]:
-        if reply.code == 354:
-            if message.accepted:
-                self._state = _State.CONTENT
-                return [WantsContent()]
-            # Asked for along with recipients none of whom was taken (RFC 2920 section 3.1): an empty one for nobody.
-            self._out.append(b".\r\n")
-            self._state = _State.ENDED
-            return []
-        if reply.kind in ("positive", "intermediate"):
-            return [self._break(f"DATA was answered with {reply}")]
-        if not message.accepted:
-            return self._nobody(message)
-        self._reset()
-        return [self._done(message, reply, "data", reusable=True)]
+    def _hello(self) -> None:
+        verb = "LHLO" if self._options.lmtp else "EHLO"
+        self._command(Stage.HELLO, f"{verb} {self._options.hostname}")
 
-    def _nobody(self, message: _Message) -> list[ClientEvent]:
-        """No recipient was taken."""
-        self._reset()
-        reply = message.mail or Reply.of(451, "4.5.0", "no reply")
-        return [self._done(message, reply, "mail", reusable=True)]
+    def _on_hello(self, awaited: _Awaited, reply: Reply) -> None:
+        if reply.code == 250:
+            self.features = {} if awaited.command.startswith("HELO") else _features(reply)
+            self._go_on()
+        elif reply.kind == "permanent" and awaited.command.startswith("EHLO"):
+            # RFC 5321 section 3.2: a server of old.
+            self._command(Stage.HELLO, f"HELO {self._options.hostname}")
+        else:
+            self._refused(Stage.HELLO, reply)
 
-    # ---------------------------------------------------------------- small things
+    def _go_on(self) -> None:
+        """What comes next before the first message."""
+        wanted = self._options.starttls
+        if not self.encrypted and wanted != "never" and not self._tls_tried:
+            if "STARTTLS" in self.features:
+                self._tls_tried = True
+                self._command(Stage.STARTTLS, "STARTTLS")
+                return
+            if wanted == "must":
+                self._end(
+                    Stage.STARTTLS, _own("4.7.4", "TLS is required here, and the server does not offer it"), ours=True
+                )
+                return
+        if self._options.credentials is not None and not self.authenticated:
+            self._log_in(self._options.credentials)
+            return
+        self._ready = True
+        self._events.append(Ready(self.features))
 
-    def _done(self, message: _Message, reply: Reply, stage: Stage, *, reusable: bool) -> Done:
-        self._message = None
-        outcomes = (
-            message.outcomes.get(number) or Outcome(each.recipient, reply, stage)
-            for number, each in enumerate(message.recipients)
-        )
-        return Done(tuple(outcomes), reusable)
+    def _on_starttls(self, _awaited: _Awaited, reply: Reply) -> None:
+        if reply.code == 220:
+            self._handshaking = True
+            self._events.append(BeginTls())
+        elif self._options.starttls == "must" or reply.kind in ("positive", "intermediate"):
+            self._refused(Stage.STARTTLS, reply)
+        else:
+            self._go_on()
 
-    def _lacking(self, mail: MailParameters, size: int) -> Reply | None:
-        """Why a message cannot go to this receiver at all."""
-        if mail.smtputf8 and "SMTPUTF8" not in self.extensions:
-            return Reply.of(550, "5.6.7", "the receiver does not offer SMTPUTF8, which the addresses or headers need")
-        if mail.requiretls and not (self.tls and "REQUIRETLS" in self.extensions):
-            return Reply.of(550, "5.7.30", "the receiver does not offer REQUIRETLS, which the sender asks for")
-        if mail.body == "BINARYMIME" and not {"CHUNKING", "BINARYMIME"} <= self.extensions.keys():
-            return Reply.of(554, "5.6.3", "the receiver does not offer BINARYMIME, which the message needs")
-        most = self.extensions.get("SIZE", "")
-        if most.isascii() and most.isdigit() and 0 < int(most[:20]) < size:
-            return Reply.of(
-                552, "5.3.4", f"the receiver takes messages of up to {most[:20]} octets; this one has {size}"
+    def _log_in(self, credentials: Credentials) -> None:
+        offered = self.features.get("AUTH", "").upper().split()
+        encrypted = self.encrypted or self._options.plaintext_auth
+        mechanism = choose(offered, encrypted=encrypted, wanted=self._options.mechanism)
+        if mechanism is None:
+            where = f"the server offers {', '.join(offered)}" if offered else "the server does not offer AUTH"
+            why = "" if encrypted else "; without TLS no password is shown"
+            self._end(Stage.AUTH, _own("4.7.4", f"cannot log in: {where}{why}"), ours=True)
+            return
+        nonce = self._options.nonce
+        if nonce is None:
+            raise RuntimeError("AUTH needs options.nonce")
+        self._login = Login(mechanism, credentials, nonce())
+        self._send_secret(f"AUTH {self._login.first()}", f"AUTH {mechanism}")
+
+    def _on_auth(self, _awaited: _Awaited, reply: Reply) -> None:
+        login = self._login
+        if login is None:
+            raise RuntimeError("no AUTH is under way")
+        try:
+            if reply.code == 334:
+                self._send_secret(login.answer(reply.text), "(answer to the challenge)")
+                return
+            if reply.kind == "positive":
+                login.end(reply.text)
+                self.authenticated = True
+                self._go_on()
+                return
+        except LoginError as error:
+            self._end(Stage.AUTH, _own("4.7.0", f"cannot log in: {error}"), ours=True)
+            return
+        self._refused(Stage.AUTH, reply)
+
+    def _on_reset(self, _awaited: _Awaited, reply: Reply) -> None:
+        if reply.kind != "positive":
+            self._break(_own("4.5.0", f"RSET was answered {reply}"), ours=True, stage=Stage.RESET)
+
+    def _on_quit(self, _awaited: _Awaited, reply: Reply) -> None:
+        self._end(Stage.QUIT, reply, ours=False)
+
+    # A message.
+
+    def _lacking(self, mail: MailParameters, facts: Facts, *, dry_run: bool) -> Reply | None:
+        """Why the peer cannot be given the message at all; None: it can."""
+        features = self.features
+        if mail.requiretls and not (self.verified and "REQUIRETLS" in features):
+            # RFC 8689 section 4.2.1.
+            what = (
+                "does not offer REQUIRETLS" if self.verified else "was not reached over TLS with a verified certificate"
             )
+            return _own("5.7.30", f"the message requires TLS all the way, and the server {what}")
+        if facts.bare_line_end and not dry_run and mail.body != "BINARYMIME":
+            return _own("5.6.0", "the message has a CR or LF that stands alone (RFC 5321 section 2.3.8)")
+        if mail.body == "BINARYMIME" and not ("BINARYMIME" in features and self._chunking):
+            return _own("5.6.3", "the message is BINARYMIME, and the server does not offer it (RFC 3030 section 3)")
+        if facts.eight_bit and "8BITMIME" not in features and not self._options.eight_bit:
+            return _own(
+                "5.6.3", "the message is not ASCII, and the server does not offer 8BITMIME (RFC 6152 section 3)"
+            )
+        most = features.get("SIZE", "")
+        if most.isascii() and most.isdigit() and len(most) <= 20 and 0 < int(most) < facts.size:
+            return _own("5.3.4", f"the message has {facts.size} octets, and the server takes {int(most)} at most")
+        if "SMTPUTF8" not in features and (facts.utf8_header or not _on_the_wire(mail.reverse_path).isascii()):
+            what = "header of the message" if facts.utf8_header else "address of the sender"
+            return _own("5.6.7", f"the {what} is not ASCII, and the server does not offer SMTPUTF8 (RFC 6531)")
         return None
 
-    def _mail_command(self, mail: MailParameters, size: int) -> str:
-        words = [f"MAIL FROM:<{mail.reverse_path}>"]
-        offers = self.extensions
-        if "SIZE" in offers:
-            words.append(f"SIZE={size}")
-        body: Body | None = mail.body if mail.body != "7BIT" else None
-        if body is not None and "8BITMIME" in offers:
-            words.append(f"BODY={body}")
-        if mail.smtputf8:
-            words.append("SMTPUTF8")
-        if "DSN" in offers:
-            words += [f"RET={mail.ret}"] if mail.ret else []
-            words += [f"ENVID={to_xtext(mail.envid)}"] if mail.envid else []
+    def _begin(self, now: _Transaction) -> None:
+        mail, facts = now.envelope.mail, now.facts
+        utf8 = "SMTPUTF8" in self.features
+        used = False
+        for index, recipient in enumerate(now.envelope.recipients):
+            path = _on_the_wire(recipient.recipient)
+            if not path.isascii():
+                used = True
+                if not utf8:
+                    what = "the address is not ASCII, and the server does not offer SMTPUTF8 (RFC 6531)"
+                    now.outcomes[index] = self._outcome(index, _own("5.6.7", what), Stage.RCPT, ours=True)
+                    continue
+            now.commands.append((index, self._rcpt(path, recipient)))
+        if not now.commands:
+            self._finish()
+            return
+        line = self._mail(mail, facts, utf8=utf8 and (used or mail.smtputf8 or facts.utf8_header))
+        if self._needs_reset:
+            self._needs_reset = False
+            self._command(Stage.RESET, "RSET")
+        self._command(Stage.MAIL, line)
+        if self._pipelining:
+            out, awaited = self._out, self._awaited
+            for index, command in now.commands:
+                out.append(f"{command}\r\n".encode())
+                awaited.append(_Awaited(Stage.RCPT, command, index))
+            now.asked = len(now.commands)
+            # BDAT waits: a server that refused all recipients could take its octets for commands.
+            if not self._chunking and not now.dry_run:
+                now.data_asked = True
+                self._command(Stage.DATA, "DATA")
+
+    def _mail(self, mail: MailParameters, facts: Facts, *, utf8: bool) -> str:
+        features = self.features
+        path = _on_the_wire(mail.reverse_path)
+        line = f"MAIL FROM:<{path}>"
+        if "SIZE" in features and facts.size:
+            line += f" SIZE={facts.size}"
+        if mail.body == "BINARYMIME":
+            line += " BODY=BINARYMIME"
+        elif "8BITMIME" in features and (facts.eight_bit or mail.body == "8BITMIME"):
+            line += " BODY=8BITMIME"
+        if utf8 or ("SMTPUTF8" in features and not path.isascii()):
+            line += " SMTPUTF8"
+        if "DSN" in features:
+            if mail.ret is not None:
+                line += f" RET={mail.ret}"
+            if mail.envid is not None:
+                line += f" ENVID={to_xtext(mail.envid)}"
         if mail.requiretls:
-            words.append("REQUIRETLS")
-        if mail.priority is not None and "MT-PRIORITY" in offers:
-            words.append(f"MT-PRIORITY={mail.priority}")
-        return " ".join(words)
+            line += " REQUIRETLS"
+        if mail.priority is not None and "MT-PRIORITY" in features:
+            line += f" MT-PRIORITY={mail.priority}"
+        if mail.auth is not None and self.authenticated and mail.auth.isascii():
+            line += f" AUTH={to_xtext(mail.auth) or '<>'}"
+        return _checked(line)
 
-    def _rcpt_command(self, recipient: RcptParameters) -> str:
-        words = [f"RCPT TO:<{recipient.recipient}>"]
-        if "DSN" in self.extensions:
+    def _rcpt(self, path: str, recipient: RcptParameters) -> str:
+        line = f"RCPT TO:<{path}>"
+        if "DSN" in self.features:
             if recipient.notify is not None:
-                words.append(f"NOTIFY={','.join(sorted(recipient.notify)) or 'NEVER'}")
-            if recipient.orcpt:
-                kind, _, address = recipient.orcpt.partition(";")
-                words.append(f"ORCPT={kind};{address if kind.lower() == 'utf-8' else to_xtext(address)}")
-        return " ".join(words)
+                line += f" NOTIFY={','.join(sorted(recipient.notify)) or 'NEVER'}"
+            if recipient.orcpt is not None:
+                line += f" ORCPT={_original(recipient.orcpt, utf8='SMTPUTF8' in self.features)}"
+        return _checked(line)
 
-    def _limit(self, name: str, otherwise: int) -> int:
-        for word in self.extensions.get("LIMITS", "").split():
-            key, _, value = word.partition("=")
-            if key.upper() == name and value.isascii() and value.isdigit() and len(value) <= 6 and int(value) > 0:
+    def _on_mail(self, _awaited: _Awaited, reply: Reply) -> None:
+        now = self._transaction()
+        if reply.kind == "positive":
+            now.mail_ok = True
+            if not self._pipelining:
+                self._ask_next(now)
+            return
+        if reply.kind == "intermediate":
+            self._out_of_step(reply, Stage.MAIL)
+            return
+        self._settle(reply, Stage.MAIL)
+        if not self._awaited:
+            self._finish()
+
+    def _on_rcpt(self, awaited: _Awaited, reply: Reply) -> None:
+        now = self._transaction()
+        now.answered += 1
+        if reply.kind == "positive":
+            now.accepted.append(awaited.index)
+            if now.dry_run and now.outcomes[awaited.index] is None:
+                now.outcomes[awaited.index] = self._outcome(awaited.index, reply, Stage.RCPT)
+        elif reply.kind == "intermediate":
+            self._out_of_step(reply, Stage.RCPT)
+            return
+        elif now.outcomes[awaited.index] is None:
+            now.outcomes[awaited.index] = self._outcome(awaited.index, reply, Stage.RCPT)
+        if now.answered < len(now.commands):
+            if not self._pipelining:
+                self._ask_next(now)
+            return
+        if now.data_asked:
+            return
+        if now.dry_run or not now.accepted or not now.mail_ok:
+            self._finish(reset=True)
+        elif self._chunking:
+            self._want_content(now)
+        else:
+            now.data_asked = True
+            self._command(Stage.DATA, "DATA")
+
+    def _ask_next(self, now: _Transaction) -> None:
+        index, command = now.commands[now.asked]
+        now.asked += 1
+        self._command(Stage.RCPT, command, index)
+
+    def _on_data(self, _awaited: _Awaited, reply: Reply) -> None:
+        now = self._transaction()
+        if reply.kind == "positive":
+            self._out_of_step(reply, Stage.DATA)
+        elif reply.kind != "intermediate":
+            self._settle(reply, Stage.DATA)
+            self._finish(reset=True)
+        elif now.mail_ok and now.accepted:
+            self._want_content(now)
+        elif now.accepted:
+            # It refused the sender, took recipients and wants content: a message without content must not come of it.
+            self._out_of_step(reply, Stage.DATA)
+        else:
+            # RFC 2920 section 3.1: nobody is to get it, so there is nothing to send.
+            self._out.append(b".\r\n")
+            now.ended = True
+            self._awaited.append(_Awaited(Stage.END, "."))
+
+    def _want_content(self, now: _Transaction) -> None:
+        outgoing = Outgoing(dots=not self._chunking, binary=now.binary)
+        if now.content is None:
+            now.outgoing = outgoing
+            self._events.append(ContentWanted())
+            return
+        # The facts have shown that no CR or LF stands alone; this looks again, for facts can be wrong.
+        try:
+            body = outgoing.feed(now.content)
+            rest = outgoing.end()
+        except BareLineEndError:
+            what = "the message has a CR or LF that stands alone (RFC 5321 section 2.3.8)"
+            self._break(_own("5.6.0", what), ours=True, stage=Stage.CONTENT)
+            return
+        if self._chunking:
+            self._chunk(body + rest if rest else body, Stage.END)
+            now.ended = True
+        else:
+            self._out += (body, rest)
+            self._await_end(now, ".")
+
+    def _chunk(self, data: bytes, stage: Stage) -> None:
+        now = self._transaction()
+        command = f"BDAT {len(data)}{' LAST' if stage is Stage.END else ''}"
+        self._out.append(f"{command}\r\n".encode())
+        self._out.append(data)
+        if stage is Stage.END:
+            self._await_end(now, command)
+        else:
+            self._awaited.append(_Awaited(stage, command))
+
+    def _await_end(self, now: _Transaction, command: str) -> None:
+        now.ended = True
+        # RFC 2033 section 4.2: a reply for each recipient that was taken.
+        for _ in range(len(now.accepted) if self._options.lmtp else 1):
+            self._awaited.append(_Awaited(Stage.END, command))
+
+    def _on_content(self, _awaited: _Awaited, reply: Reply) -> None:
+        """What is said to a chunk before the last."""
+        now = self._transaction()
+        if reply.kind == "intermediate":
+            self._out_of_step(reply, Stage.CONTENT)
+        elif reply.kind != "positive" and now.failed is None:
+            # RFC 3030 section 2: the chunks under way are refused as well; nothing but RSET is right then.
+            now.failed = reply
+            self._settle(reply, Stage.CONTENT)
+        if now.failed is not None and not self._awaited and now.outgoing is None and self._now is now:
+            self._finish(reset=True)
+
+    def _on_end(self, _awaited: _Awaited, reply: Reply) -> None:
+        now = self._transaction()
+        if reply.kind == "intermediate":
+            self._out_of_step(reply, Stage.END)
+            return
+        if self._options.lmtp and now.accepted:
+            index = now.accepted[now.ends]
+            now.ends += 1
+            if now.outcomes[index] is None:
+                now.outcomes[index] = self._outcome(index, reply, Stage.END)
+            if now.ends < len(now.accepted):
+                return
+        else:
+            self._settle(reply, Stage.END)
+        self._finish(reset=now.failed is not None)
+
+    # The end of things.
+
+    def _outcome(self, index: int, reply: Reply, stage: Stage, *, ours: bool = False) -> Outcome:
+        envelope = self._transaction().envelope
+        return Outcome(envelope.recipients[index].recipient, reply, stage, ours, "DSN" in self.features)
+
+    def _settle(self, reply: Reply, stage: Stage, *, ours: bool = False) -> None:
+        """One outcome for all who have none."""
+        outcomes = self._transaction().outcomes
+        for index, outcome in enumerate(outcomes):
+            if outcome is None:
+                outcomes[index] = self._outcome(index, reply, stage, ours=ours)
+
+    def _finish(self, *, reset: bool = False) -> None:
+        now = self._transaction()
+        outcomes = tuple(outcome for outcome in now.outcomes if outcome is not None)
+        if len(outcomes) != len(now.outcomes):
+            raise RuntimeError("a recipient has no outcome")
+        self._now = None
+        self._needs_reset = self._needs_reset or reset
+        self._events.append(Finished(outcomes))
+
+    def _out_of_step(self, reply: Reply, stage: Stage) -> None:
+        what = f"the server answered {reply} where that means nothing"
+        self._break(_own("4.5.0", what), ours=True, stage=stage)
+
+    def _break(self, reply: Reply, *, ours: bool, stage: Stage | None = None) -> None:
+        """The connection is of no use any more."""
+        stage = stage or self.stage
+        now = self._now
+        if now is not None:
+            if now.ended and now.accepted and now.failed is None:
+                stage = Stage.END
+                if ours:
+                    what = "; the message had been sent whole, so it may have arrived; it is sent again"
+                    reply = Reply(reply.code, reply.enhanced, (reply.text + what,))
+            self._settle(reply, stage, ours=ours)
+            self._finish()
+        self._end(stage, reply, ours=ours)
+
+    def _refused(self, stage: Stage, reply: Reply) -> None:
+        """What comes before the first message was not answered as it has to be."""
+        if reply.code >= 400:
+            self._end(stage, reply, ours=False)
+        else:
+            self._end(stage, _own("4.5.0", f"the server answered {reply} where that means nothing"), ours=True)
+
+    def _end(self, stage: Stage, reply: Reply, *, ours: bool) -> None:
+        self._ended = True
+        self._ready = False
+        self._awaited.clear()
+        self._out.clear()
+        self._events.append(Ended(stage, reply, ours))
+
+    # Small things.
+
+    @property
+    def _pipelining(self) -> bool:
+        return self._options.pipelining and "PIPELINING" in self.features
+
+    @property
+    def _chunking(self) -> bool:
+        return self._options.chunking and "CHUNKING" in self.features
+
+    def _limit(self, keyword: str, otherwise: int) -> int:
+        for name, value in _LIMIT.findall(self.features.get("LIMITS", "")):
+            if name == keyword:
                 return int(value)
         return otherwise
 
-    def _sending(self) -> _Message:
-        if self._state is not _State.CONTENT or self._message is None:
-            raise RuntimeError("nobody wants content")
-        return self._message
+    def _transaction(self) -> _Transaction:
+        if self._now is None:
+            raise RuntimeError("no message is under way")
+        return self._now
 
-    def _reset(self) -> None:
-        self._command("RSET", _State.RSET)
+    def _command(self, stage: Stage, line: str, index: int = 0) -> None:
+        self._out.append(f"{line}\r\n".encode())
+        self._awaited.append(_Awaited(stage, line, index))
 
-    def _command(self, text: str, state: _State) -> None:
-        self._say(text)
-        self._state = state
+    def _send_secret(self, line: str, shown: str) -> None:
+        self._out.append(f"{line}\r\n".encode("ascii"))
+        self._awaited.append(_Awaited(Stage.AUTH, shown))
 
-    def _say(self, text: str) -> None:
-        self._out.append(text.encode() + b"\r\n")
+    def _take_events(self) -> list[ClientEvent]:
+        events, self._events = self._events, []
+        return events
 
-    def _break(self, why: str) -> ClientEvent:
-        message, self._message = self._message, None
-        self._state = _State.BROKEN
-        if message is not None:
-            reply = Reply.of(451, "4.5.0", f"the receiver breaks the protocol: {why}")
-            return self._done(message, reply, "data", reusable=False)
-        return Broken(why)
+
+_HANDLERS: Final[dict[Stage, Callable[[ClientSession, _Awaited, Reply], None]]] = {
+    Stage.GREETING: ClientSession._on_greeting,
+    Stage.HELLO: ClientSession._on_hello,
+    Stage.STARTTLS: ClientSession._on_starttls,
+    Stage.AUTH: ClientSession._on_auth,
+    Stage.RESET: ClientSession._on_reset,
+    Stage.MAIL: ClientSession._on_mail,
+    Stage.RCPT: ClientSession._on_rcpt,
+    Stage.DATA: ClientSession._on_data,
+    Stage.CONTENT: ClientSession._on_content,
+    Stage.END: ClientSession._on_end,
+    Stage.QUIT: ClientSession._on_quit,
+}
+
+
+def _features(reply: Reply) -> dict[str, str]:
+    """What EHLO was answered: keyword to parameters (RFC 5321 section 4.1.1.1)."""
+    found: dict[str, str] = {}
+    for line in reply.lines[1:]:
+        # "AUTH=LOGIN" is how it was written before RFC 2554, and still is beside the right line.
+        keyword, _, parameters = line.partition(" ")
+        if keyword.upper().startswith("AUTH="):
+            found.setdefault("AUTH", f"{keyword[5:]} {parameters}".strip())
+        elif keyword:
+            found[keyword.upper()] = parameters.strip()
+    return found
+
+
+def _own(enhanced: str, text: str) -> Reply:
+    """What we say ourselves, in the form of a reply."""
+    return Reply(451 if enhanced.startswith("4") else 554, enhanced, (text,))
+
+
+def _on_the_wire(address: str) -> str:
+    """An address with A-labels; what is not ASCII then has a local part that is not."""
+    if address.isascii():
+        return address
+    local, at, domain = address.rpartition("@")
+    if not at or domain.isascii():
+        return address
+    return f"{local}@{ascii_text(domain_from_text(domain))}"
+
+
+def _original(orcpt: str, *, utf8: bool) -> str:
+    """An original recipient as ORCPT has it (RFC 3461 section 4.2, RFC 6533 section 3)."""
+    kind, _, address = orcpt.partition(";")
+    if address.isascii() and kind.lower() != "utf-8":
+        return f"{kind};{to_xtext(address)}"
+    if utf8:
+        return f"utf-8;{''.join(each if each > '~' else _unitext(each) for each in address)}"
+    return f"utf-8;{''.join(_unitext(each) for each in address)}"
+
+
+def _unitext(char: str) -> str:
+    return char if "!" <= char <= "~" and char not in "+=\\" else f"\\x{{{ord(char):02X}}}"
+
+
+def _checked(line: str) -> str:
+    """A command, which is one line whatever was put into it."""
+    if _FORBIDDEN.search(line):
+        raise ValueError(f"an address or parameter holds a control character: {line!r}")
+    return line
