@@ -13,6 +13,7 @@ from mx10.dns.wirename import from_text
 from mx10.nameserver.desk import Desk
 from mx10.nameserver.steward import KeyFile, Steward, desk_path
 from mx10.store.connect import open_store
+from mx10.store.errors import StoreError
 from mx10.zones.ledger import Author, Ledger
 from mx10.zones.zone import Zone
 from tests.dns.test_tsig import KEY, KEYS
@@ -82,6 +83,73 @@ async def test_a_service_that_fails_begins_anew(tmp_path: Path, monkeypatch: pyt
     life.steward.services.append(Failing())
     async with life:
         await asyncio.wait_for(thrice.wait(), 5)
+
+
+async def test_a_store_that_is_away_is_said_once_and_no_change_is_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mx10.nameserver.steward._STORE_RETRY_SECONDS", 0.01)
+    lines: list[str] = []
+    monkeypatch.setattr("mx10.nameserver.steward.log.error", lambda event, **values: lines.append(event))
+    monkeypatch.setattr("mx10.nameserver.steward.log.exception", lambda event, **values: lines.append("traceback"))
+    away = True
+    heard: asyncio.Queue[list[bytes]] = asyncio.Queue()
+    tried = 0
+
+    class Waiting:
+        async def run(self) -> None:
+            if away:
+                raise StoreError("the store is away")
+
+    async def changed(apexes: Sequence[bytes]) -> None:
+        nonlocal tried
+        tried += 1
+        if away:
+            raise StoreError("the store is away")
+        await heard.put(list(apexes))
+
+    life = Life(tmp_path)
+    life.steward.services.append(Waiting())
+    life.steward.on_feed(changed)
+    async with life as steward:
+        await asyncio.sleep(0.1)
+        steward.ledger.create(zone(APEX), Author("test"))
+        async with asyncio.timeout(5):
+            while tried < 5:  # noqa: ASYNC110  # tried again and again is what it is about
+                await asyncio.sleep(0.005)
+        away = False
+        assert await asyncio.wait_for(heard.get(), 5) == [APEX]
+    assert sorted(lines) == ["a service waits for the store", "the store cannot be watched; tried again"]
+
+
+def test_keys_that_cannot_be_read_are_said_once_and_read_when_they_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    lines: list[str] = []
+    monkeypatch.setattr("mx10.nameserver.steward.log.error", lambda event, **values: lines.append(event))
+    path = tmp_path / "keys"
+    keys = KeyFile(path, lambda: now)
+    for _ in range(5):
+        assert not keys()
+        now += 2
+    assert len(lines) == 1
+    path.write_text(KEY.to_text())
+    # As where the server's user may not read it: that changes without a trace in the time of the last change.
+    read, may = Path.read_text, False
+
+    def guarded(self: Path) -> str:
+        if not may:
+            raise PermissionError(13, "Permission denied")
+        return read(self)
+
+    monkeypatch.setattr(Path, "read_text", guarded)
+    for _ in range(5):
+        assert not keys()
+        now += 2
+    assert len(lines) == 2
+    may = True
+    assert list(keys()) == [KEY.name]
 
 
 def test_keys_are_read_again_when_their_file_changes(tmp_path: Path) -> None:

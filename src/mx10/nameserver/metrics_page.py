@@ -39,7 +39,18 @@ class MetricsPage:
         self.ports: list[int] = []
 
     async def run(self) -> None:
-        """Serve until cancelled. An address that is not free is tried again by whoever runs us."""
+        """Serve until cancelled. An address that is not free is tried again and again."""
+        complaint = ""
+        while True:
+            try:
+                await self._serve_all()
+            except ListenError as error:
+                if str(error) != complaint:
+                    complaint = str(error)
+                    log.error("no metrics; tried again", cause=complaint)
+            await asyncio.sleep(_SECONDS)
+
+    async def _serve_all(self) -> None:
         try:
             for text in self._addresses:
                 sock = bind_stream(parse_address(text, DEFAULT_PORT))
@@ -47,10 +58,6 @@ class MetricsPage:
                 self._servers.append(await asyncio.start_server(self._serve, sock=sock, limit=_LONGEST))
                 log.info("metrics", url=f"http://{format_address(sock.getsockname()[:2])}/metrics")
             await asyncio.get_running_loop().create_future()
-        except ListenError as error:
-            log.error("no metrics", cause=str(error))
-            await asyncio.sleep(_SECONDS)
-            raise
         finally:
             for server in self._servers:
                 server.close()

@@ -120,6 +120,7 @@ class Signing:
 
     async def run(self) -> None:
         """Look at what is due, again and again, until cancelled."""
+        complaint = ""
         while True:
             busy = False
             try:
@@ -127,8 +128,11 @@ class Signing:
                 await self._sign_new_zones()
                 busy = await self._keys() or busy
                 busy = await self._signatures() or busy
+                complaint = ""
             except StoreError as error:
-                log.warning("signing waits for the store", reason=str(error))
+                if str(error) != complaint:
+                    complaint = str(error)
+                    log.warning("signing waits for the store", reason=complaint)
                 await asyncio.sleep(REST_SECONDS)
             if not busy:
                 self._woken.clear()

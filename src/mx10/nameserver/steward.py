@@ -58,6 +58,7 @@ class KeyFile:
         self._clock = clock
         self._looked = float("-inf")
         self._stamp: tuple[int, int, int] | None = None
+        self._complaint = ""
         self._keys: dict[bytes, TsigKey] = {}
 
     def __call__(self) -> Mapping[bytes, TsigKey]:
@@ -67,12 +68,15 @@ class KeyFile:
             try:
                 found = self._path.stat()
                 stamp = (found.st_mtime_ns, found.st_size, found.st_ino)
-                if stamp != self._stamp:
+                if stamp != self._stamp or self._complaint:
                     self._stamp = stamp
                     self._keys = keys_from_text(self._path.read_text())
+                    self._complaint = ""
                     log.info("TSIG keys read", path=str(self._path), keys=len(self._keys))
             except (OSError, UnicodeDecodeError, KeyFileError) as error:
-                log.error("TSIG keys not read; those from before stay", path=str(self._path), cause=str(error))
+                if str(error) != self._complaint:
+                    self._complaint = str(error)
+                    log.error("TSIG keys not read; those from before stay", path=str(self._path), cause=str(error))
         return self._keys
 
 
@@ -137,10 +141,16 @@ class Household:
 
     async def _for_ever(self, run: Callable[[], Awaitable[None]], name: str) -> None:
         """A fault in one service must not end the others."""
+        complaint = ""
         while True:
             try:
                 await run()
                 return
+            except StoreError as error:
+                if str(error) != complaint:
+                    complaint = str(error)
+                    log.error("a service waits for the store", service=name, cause=complaint)
+                await asyncio.sleep(_STORE_RETRY_SECONDS)
             except Exception:
                 log.exception("a service failed; it begins anew", service=name)
                 await asyncio.sleep(_STORE_RETRY_SECONDS)
@@ -181,32 +191,50 @@ class Steward(Household):
         """Tell of changes in the store, until cancelled."""
         loop = asyncio.get_running_loop()
         position: int | None = None
+        complaint = ""
         while True:
             try:
                 if position is None:
                     position = await loop.run_in_executor(self._feed_thread, self.ledger.feed_position)
                 found = await loop.run_in_executor(self._feed_thread, self.ledger.feed_since, position)
+                if found is None:
+                    # Where to go on first: what changes while all is looked at is told afterwards.
+                    now = await loop.run_in_executor(self._feed_thread, self.ledger.feed_position)
+                    await self._tell(())
+                    position = now
+                elif found[1]:
+                    await self._tell(found[1])
+                    position = found[0]
             except StoreError as error:
-                log.error("the store cannot be watched; tried again", cause=str(error))
+                if str(error) != complaint:
+                    complaint = str(error)
+                    log.error("the store cannot be watched; tried again", cause=complaint)
                 await asyncio.sleep(_STORE_RETRY_SECONDS)
                 continue
-            if found is None:
-                position = None
-                await self._tell(())
-            elif found[1]:
-                position = found[0]
-                await self._tell(found[1])
+            if complaint:
+                complaint = ""
+                log.info("the store is watched again")
             await asyncio.sleep(FEED_SECONDS)
 
     async def _tell(self, apexes: Iterable[bytes]) -> None:
+        """Tell everybody.
+
+        Raises:
+            StoreError: one of them could not look at what changed; all are to be told again.
+        """
         names = list(apexes)
+        failed: StoreError | None = None
         for changed in self._changed:
             try:
                 told = changed(names)
                 if told is not None:
                     await told
+            except StoreError as error:
+                failed = error
             except Exception:
                 log.exception("a change was not taken in")
+        if failed is not None:
+            raise failed
 
 
 class _Feed:
