@@ -175,9 +175,10 @@ def conclude(recipient: Addressee, heard: Sequence[Heard], *, untried: Sequence[
     if final:
         return _fate(recipient, final[-1], End.FAILED)
     if hopeful:
-        # Who got furthest knows most. Where two got as far, the first was the better host.
+        # Who got furthest knows most, and who may have the message has to be named. Else the first: the better host.
         stages = list(Stage)
-        return _fate(recipient, max(hopeful, key=lambda one: stages.index(one.stage)), End.LATER)
+        told = max(hopeful, key=lambda one: (stages.index(one.stage), one.judgement.unsure))
+        return _fate(recipient, told, End.LATER)
     if not heard:
         reason = f"no host was tried: {'; '.join(untried)}" if untried else "there is no host to try"
         return Fate(recipient, End.LATER, "4.4.1", reason, advice("4.4.1"))

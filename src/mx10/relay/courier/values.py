@@ -138,6 +138,10 @@ class Target:
     tls: TlsPolicy = TlsPolicy.OPPORTUNISTIC
     implicit_tls: bool = False
     credentials: Path | None = None
+    lmtp: bool = False
+    """LMTP (RFC 2033) is spoken: LHLO, and a reply for each recipient after the content."""
+    socket: str = ""
+    """The path of a Unix socket instead of address and port, which are then of no meaning."""
 
     @property
     def family(self) -> int:
@@ -146,11 +150,11 @@ class Target:
 
     @property
     def text(self) -> str:
-        """The address as people write it."""
-        return addresses.to_text(self.address)
+        """The address as people write it; the path of a Unix socket."""
+        return self.socket or addresses.to_text(self.address)
 
     def __str__(self) -> str:
-        return f"{self.host}[{self.text}]:{self.port}"
+        return self.socket or f"{self.host}[{self.text}]:{self.port}"
 
 
 class StepKind(StrEnum):
@@ -316,7 +320,8 @@ class Hosts(Protocol):
 
     def passed_over(self, target: Target, now: int) -> str:
         """Why a target is not to be tried now, as "down since …, probed in 40 s"; empty: try it (the caller may be the
-        probe, and then has to say how it went)."""
+        probe, and then says how it went; where it is cancelled, or fails for reasons of this host, it says nothing, so
+        the place of a probe has to lapse)."""
 
     def failed(self, target: Target, now: int, reason: str) -> None:
         """It could not be reached, or its service said that it is not there."""
