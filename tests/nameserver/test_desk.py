@@ -18,6 +18,7 @@ from mx10.dns.rrtypes import Opcode, Rcode
 from mx10.dns.tsig import Asker, TsigError, TsigKey
 from mx10.dns.wirename import from_text
 from mx10.nameserver.desk import COUNTERS, Desk, DeskError, Operation, hand_in, order
+from mx10.store.errors import StoreError
 from tests.dns.test_tsig import KEY, KEYS
 
 APEX = from_text("example.com.")
@@ -130,6 +131,20 @@ async def test_a_handler_that_fails_ends_its_operation_alone(desk: Desk, path: P
     desk.for_opcode(Opcode.NOTIFY, fails)
     assert await asked(path, NOTIFY) == [b"one"]
     assert await asked(path, NOTIFY) == [b"one"]
+
+
+async def test_a_store_that_is_away_is_no_traceback(desk: Desk, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr("mx10.nameserver.desk.log.error", lambda event, **values: lines.append(values["cause"]))
+
+    async def fails(operation: Operation) -> AsyncGenerator[bytes, None]:
+        raise StoreError("it is away")
+        yield b""
+
+    desk.for_opcode(Opcode.NOTIFY, fails)
+    (response,) = await asked(path, NOTIFY)
+    assert m.parse(response).rcode == Rcode.SERVFAIL
+    assert lines == ["it is away"]
 
 
 async def test_a_client_that_leaves_ends_its_operation(desk: Desk, path: Path) -> None:

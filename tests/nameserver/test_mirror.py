@@ -143,6 +143,17 @@ def test_what_goes_wrong_leaves_it_as_it_was(
     assert worker.address("www.one.example") == 2
 
 
+def test_a_mirror_that_was_deleted_is_made_anew(ledger: Ledger, mirror: Mirror) -> None:
+    ledger.create(a_zone(www=a(1)), ME)
+    assert mirror.catch_up() == 1
+    for each in mirror.path.parent.glob("mirror.db*"):
+        each.unlink()
+    assert mirror.catch_up() == 1
+    worker = Worker(mirror.path)
+    assert worker.address("www.one.example") == 1
+    worker.view.close()
+
+
 class OverPostgreSQL(Mx10Store):
     """``mx10 serve`` with a store in PostgreSQL."""
 

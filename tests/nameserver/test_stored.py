@@ -303,6 +303,12 @@ def test_a_file_damaged_while_it_is_read(ledger: Ledger, tmp_path: Path, monkeyp
     worker.view.close()
 
 
+def test_the_log_of_a_store_that_was_deleted_makes_no_new_store(tmp_path: Path) -> None:
+    (tmp_path / "mx10.db-wal").write_bytes(bytes(100))
+    WriteAheadLog(tmp_path / "mx10.db", most=0).fold()
+    assert not (tmp_path / "mx10.db").exists()
+
+
 def test_the_log_of_the_store_begins_anew(ledger: Ledger, clock: Clock, tmp_path: Path) -> None:
     """Under readers that always hold a snapshot, SQLite can use its write-ahead log from the start again."""
     ledger.create(a_zone(www=a(1)), ME)

@@ -27,6 +27,7 @@ from mx10.dns.tsig import Answerer, SignedRequest, TsigError, TsigKey, read_requ
 from mx10.dns.wirename import WireError
 from mx10.logs import get_logger
 from mx10.nameserver.rate import Seldom
+from mx10.store.errors import StoreError
 
 MESSAGE: Final = 1
 """A DNS message. From a worker with the client before it."""
@@ -45,7 +46,7 @@ SOCKET_MODE: Final = 0o660
 ORDER_SECONDS: Final = 600.0
 """How long a command waits for what it ordered."""
 _LINES: Final = 20
-"""Requests signed wrong that are told in the log in one second."""
+"""Requests that are signed wrong, or fail, that are told in the log in one second."""
 
 _TRANSPORTS: Final[tuple[Literal["udp", "tcp", "tls"], ...]] = ("udp", "tcp", "tls")
 _FRAME: Final = Struct("!IB")
@@ -166,7 +167,7 @@ class Desk:
             except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 pass  # the worker is gone, or its client is
             except Exception:
-                log.exception("an operation failed")
+                self._seldom.tell(log.exception, "an operation failed")
             finally:
                 writer.close()
 
@@ -209,9 +210,16 @@ class Desk:
             yield sign(_code(plain, rcode))
             return
         key = signed.key if signed is not None else None
-        async with aclosing(handler(Operation(plain, parsed, client, port, transport, key))) as responses:
-            async for response in responses:
-                yield sign(response)
+        begun = False
+        try:
+            async with aclosing(handler(Operation(plain, parsed, client, port, transport, key))) as responses:
+                async for response in responses:
+                    begun = True
+                    yield sign(response)
+        except StoreError as error:
+            self._seldom.tell(log.error, "the store cannot be used for a request", client=client, cause=str(error))
+            if not begun:
+                yield sign(_code(plain, rr.Rcode.SERVFAIL))
 
     def _handler(self, parsed: Message) -> Handler | None:
         if parsed.opcode != rr.Opcode.QUERY:

@@ -11,6 +11,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -34,6 +35,8 @@ WHOLE: Final = 2000
 AT_ONCE: Final = 500
 """Zones copied in one transaction."""
 RETRY_SECONDS: Final = 2.0
+LOOK_SECONDS: Final = 5.0
+"""Between two looks whether the copy is still there, where nothing changes."""
 _KEPT: Final = 20_000
 """Rows of the copy's own feed that are kept."""
 _ROWS: Final = 5000
@@ -71,8 +74,12 @@ class Mirror:
         self.path = path
         self._store = store
         self._ledger = Ledger(store, settings)
-        _make_file(path)
-        self._copy = sqlite3.connect(path, isolation_level=None, timeout=10.0, check_same_thread=False)
+        self._open()
+
+    def _open(self) -> None:
+        _make_file(self.path)
+        self._identity = _identity(self.path)
+        self._copy = sqlite3.connect(self.path, isolation_level=None, timeout=10.0, check_same_thread=False)
         self._copy.execute("PRAGMA journal_mode = WAL")
         self._copy.execute("PRAGMA synchronous = NORMAL")  # it can be made again
         if not self._is_current():
@@ -144,11 +151,17 @@ class Mirror:
     # ---------------------------------------------------------------- what changed
 
     def catch_up(self) -> int:
-        """Copy what changed since; the number of zones.
+        """Copy what changed since; the number of zones. Where the file was deleted, one is made anew.
 
         Raises:
             StoreError: the store cannot be read.
+            sqlite3.Error: the file cannot be written.
+            OSError: it cannot be made.
         """
+        if _identity(self.path) != self._identity:
+            log.warning("the mirror was deleted or replaced; it is opened anew", mirror=str(self.path))
+            self._copy.close()
+            self._open()
         position = self.position
         if position is None:
             return self.copy_all()
@@ -244,7 +257,7 @@ class MirrorKeeper:
             began = time.monotonic()
             try:
                 count = await loop.run_in_executor(self._thread, mirror.catch_up)
-            except (StoreError, sqlite3.Error) as error:
+            except (StoreError, sqlite3.Error, OSError) as error:
                 if not down:
                     log.error("the mirror stays as it is; answers go on from it", cause=str(error))
                 down = True
@@ -255,7 +268,19 @@ class MirrorKeeper:
             down = False
             if count >= AT_ONCE:
                 log.info("mirrored", zones=count, seconds=round(time.monotonic() - began, 3))
-            await self._woken.wait()
+            # Now and then also without a change: somebody may have deleted the file.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._woken.wait()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Device and inode of a file; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _make_file(path: Path) -> None:

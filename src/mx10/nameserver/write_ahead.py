@@ -10,6 +10,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from mx10.logs import get_logger
 from mx10.nameserver.steward import Steward
@@ -39,7 +40,9 @@ class WriteAheadLog:
         """Write it back, as far as no reader stands in the way; writers are not held up."""
         try:
             if self._path.with_name(self._path.name + "-wal").stat().st_size > self._most:
-                with closing(sqlite3.connect(self._path, timeout=_BUSY_SECONDS)) as connection:
+                # Not made anew where somebody took it away and left its log.
+                url = f"file:{quote(str(self._path))}?mode=rw"
+                with closing(sqlite3.connect(url, uri=True, timeout=_BUSY_SECONDS)) as connection:
                     connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         except FileNotFoundError:
             pass
