@@ -108,17 +108,6 @@ class Letter:
 
 
 @dataclass(frozen=True, slots=True)
-class Credentials:
-    """Who we are to a smarthost."""
-
-    user: str
-    password: str
-
-    def __repr__(self) -> str:
-        return f"Credentials({self.user!r}, …)"
-
-
-@dataclass(frozen=True, slots=True)
 class Target:
     """One address of one host, and how it is spoken to.
 
