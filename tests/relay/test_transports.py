@@ -120,7 +120,7 @@ def test_what_is_wrong_is_said(text: str, mend: str) -> None:
 
 
 def test_two_ways_for_one_domain() -> None:
-    with pytest.raises(TransportError, match="another way for example.org"):
+    with pytest.raises(TransportError, match="another way"):
         parse_transports(["example.org mx:", "EXAMPLE.org smtp://192.0.2.1"])
 
 
