@@ -19,7 +19,7 @@ from mx10.dns import rrtypes as rr
 from mx10.dns.message import Message, Record, encode
 from mx10.dns.transfer import Deltas, Outcome, TransferError, TransferLimits, TransferRefusedError, WholeZone
 from mx10.dns.wirename import from_text
-from mx10.nameserver import transfer_in
+from mx10.nameserver import memory, transfer_in
 from mx10.nameserver.primaries import Primary, public_key_digest
 from mx10.nameserver.transfer_in import NoSeal, PrimaryTroubleError, ask_soa, fetch
 from tests.resolver.hostile import Behaviour, Hostile, Reply, silent, unused_port
@@ -96,6 +96,21 @@ async def test_a_large_transfer_that_takes_too_long_is_ended(monkeypatch: pytest
         with pytest.raises(PrimaryTroubleError, match="no answer in time"):
             async with asyncio.timeout(3):
                 await transfer(at(hostile), settings=settings)
+
+
+async def test_the_memory_of_a_large_transfer_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = asyncio.Event()
+    monkeypatch.setattr(transfer_in, "LARGE", 50)
+    monkeypatch.setattr(transfer_in, "GIVE_BACK_SECONDS", 0)
+    monkeypatch.setattr(memory, "give_back", given.set)
+    async with Hostile(lambda query: [said(query, soa(3), a(1)), said(query, a(2), soa(3))]) as hostile:
+        await transfer(at(hostile))
+    async with asyncio.timeout(2):
+        await given.wait()
+
+
+def test_memory_is_given_back_where_that_can_be() -> None:
+    memory.give_back()
 
 
 async def test_an_answer_that_does_not_fit_is_asked_for_over_tcp() -> None:

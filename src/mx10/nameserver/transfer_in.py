@@ -30,12 +30,15 @@ from mx10.dns.transfer import (
 )
 from mx10.dns.tsig import Asker, TsigError, TsigKey
 from mx10.dns.wirename import WireError, fold
+from mx10.nameserver import memory
 from mx10.nameserver.primaries import Primary, public_key_digest
 
 LARGE: Final = 4 << 20
 """Octets from which on a transfer waits until no other is as large."""
 LARGE_SECONDS: Final = 900.0
 """How long it may take from then on: others wait for it."""
+GIVE_BACK_SECONDS: Final = 1.0
+"""How long after a large transfer its memory is given back to the system."""
 
 _UDP_TRIES: Final = 3
 _WRONG_PACKETS: Final = 64
@@ -235,6 +238,8 @@ async def fetch(
                     response = await _next(reader)
                 done = transfer.feed(seal.verify(response))
                 if transfer.octets > LARGE and not holds and not done:
+                    # A while after all is stored, or dropped: until then names here and there hold it.
+                    room.callback(asyncio.get_running_loop().call_later, GIVE_BACK_SECONDS, memory.give_back)
                     await room.enter_async_context(large)
                     holds = True
                     end = asyncio.get_running_loop().time() + LARGE_SECONDS
