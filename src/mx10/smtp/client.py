@@ -67,6 +67,7 @@ class ClientOptions:
         pipelining: use it where it is offered (RFC 2920).
         lmtp: speak LMTP (RFC 2033).
         eight_bit: send content beyond ASCII to a server that does not offer 8BITMIME all the same, as most do.
+        watched: ``commands`` is asked what was sent.
     """
 
     hostname: str
@@ -79,6 +80,7 @@ class ClientOptions:
     pipelining: bool = True
     lmtp: bool = False
     eight_bit: bool = False
+    watched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +226,8 @@ class ClientSession:
         self.verified = verified
         self.features: dict[str, str] = {}
         """What the peer offers now; empty before EHLO and after HELO."""
+        self.name = ""
+        """What the peer calls itself in its reply to EHLO or HELO."""
         self.authenticated = False
         self.mails = 0
         """Messages that were sent, or tried to be."""
@@ -239,6 +243,7 @@ class ClientSession:
         self._ended = False
         self._needs_reset = False
         self._login: Login | None = None
+        self._shown: list[str] = []
         self._now: _Transaction | None = None
         self._awaited.append(_Awaited(Stage.GREETING, ""))
 
@@ -291,6 +296,11 @@ class ClientSession:
         data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
         self._out.clear()
         return data
+
+    def commands(self) -> list[str]:
+        """The commands since the last call, for those who watch; without passwords."""
+        shown, self._shown = self._shown, []
+        return shown
 
     def receive(self, data: bytes) -> list[ClientEvent]:
         """What came over the connection."""
@@ -445,6 +455,7 @@ class ClientSession:
 
     def _on_hello(self, awaited: _Awaited, reply: Reply) -> None:
         if reply.code == 250:
+            self.name = reply.lines[0].partition(" ")[0]
             self.features = {} if awaited.command.startswith("HELO") else _features(reply)
             self._go_on()
         elif reply.kind == "permanent" and awaited.command.startswith("EHLO"):
@@ -574,6 +585,8 @@ class ClientSession:
             for index, command in now.commands:
                 out.append(f"{command}\r\n".encode())
                 awaited.append(_Awaited(Stage.RCPT, command, index))
+                if self._options.watched:
+                    self._shown.append(command)
             now.asked = len(now.commands)
             # BDAT waits: a server that refused all recipients could take its octets for commands.
             if not self._chunking and not now.dry_run:
@@ -703,6 +716,8 @@ class ClientSession:
         command = f"BDAT {len(data)}{' LAST' if stage is Stage.END else ''}"
         self._out.append(f"{command}\r\n".encode())
         self._out.append(data)
+        if self._options.watched:
+            self._shown.append(command)
         if stage is Stage.END:
             self._await_end(now, command)
         else:
@@ -820,10 +835,14 @@ class ClientSession:
     def _command(self, stage: Stage, line: str, index: int = 0) -> None:
         self._out.append(f"{line}\r\n".encode())
         self._awaited.append(_Awaited(stage, line, index))
+        if self._options.watched:
+            self._shown.append(line)
 
     def _send_secret(self, line: str, shown: str) -> None:
         self._out.append(f"{line}\r\n".encode("ascii"))
         self._awaited.append(_Awaited(Stage.AUTH, shown))
+        if self._options.watched:
+            self._shown.append(shown)
 
     def _take_events(self) -> list[ClientEvent]:
         events, self._events = self._events, []

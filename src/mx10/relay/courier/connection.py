@@ -1,0 +1,740 @@
+"""Connections to hosts that take mail: ``smtp.ClientSession`` with a socket, TLS and a clock.
+
+``Links`` opens them, or has one that is idle since it served another message. Every wait has an end: the limits of RFC
+5321 section 4.5.3.2 hold for a whole reply, however slowly it trickles. What runs out of time, breaks off or is no SMTP
+is a ``ConnectionTrouble`` before the first message, and an ``Answered`` of each recipient after.
+"""
+
+import asyncio
+import errno
+import secrets
+import ssl
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+from mx10.relay.courier.values import (
+    Addressee,
+    Answered,
+    ConnectionTrouble,
+    Letter,
+    Listener,
+    Stage,
+    Step,
+    StepKind,
+    Target,
+    TlsPolicy,
+    Trouble,
+)
+from mx10.smtp import client as smtp
+from mx10.smtp.auth import Credentials
+from mx10.smtp.client import ClientOptions, ClientSession, Envelope
+from mx10.smtp.content import BareLineEndError
+from mx10.smtp.outgoing import Examiner, Facts
+from mx10.smtp.replies import Reply
+from mx10.smtp.syntax import MailParameters, RcptParameters
+
+WHOLE: Final = 256 << 10
+"""Octets of a message that is sent from memory; a larger one is read while it goes over."""
+MAX_CREDENTIALS: Final = 4096
+"""Octets of a file with a user name and a password."""
+
+_STAGES: Final = {
+    smtp.Stage.GREETING: Stage.GREETING,
+    smtp.Stage.HELLO: Stage.HELLO,
+    smtp.Stage.STARTTLS: Stage.TLS,
+    smtp.Stage.HANDSHAKE: Stage.TLS,
+    smtp.Stage.AUTH: Stage.AUTH,
+    smtp.Stage.IDLE: Stage.MAIL,
+    smtp.Stage.RESET: Stage.MAIL,
+    smtp.Stage.MAIL: Stage.MAIL,
+    smtp.Stage.RCPT: Stage.RCPT,
+    smtp.Stage.DATA: Stage.DATA,
+    smtp.Stage.CONTENT: Stage.DATA,
+    smtp.Stage.END: Stage.FINAL,
+    smtp.Stage.QUIT: Stage.FINAL,
+}
+_UNREACHABLE: Final = frozenset(
+    {
+        errno.EHOSTUNREACH,
+        errno.ENETUNREACH,
+        errno.ENETDOWN,
+        errno.EHOSTDOWN,
+        errno.EAFNOSUPPORT,
+        errno.EADDRNOTAVAIL,
+        errno.EACCES,
+        errno.EPERM,
+        errno.EINVAL,
+    }
+)
+_OURS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds, as RFC 5321 section 4.5.3.2 has them; it has none for ``connect``, ``handshake`` and ``quit``."""
+
+    connect: float = 30.0
+    handshake: float = 60.0
+    greeting: float = 300.0
+    command: float = 300.0
+    """EHLO, STARTTLS, AUTH, MAIL, RCPT, RSET."""
+    data: float = 120.0
+    """The reply to DATA."""
+    block: float = 180.0
+    """Until a piece of the content is taken, or, with BDAT, acknowledged."""
+    end: float = 600.0
+    """The reply to the whole content. Too short a time brings messages twice (RFC 1047)."""
+    quit: float = 2.0
+
+    def for_stage(self, stage: smtp.Stage) -> float:
+        """How long a reply may take."""
+        if stage is smtp.Stage.GREETING:
+            return self.greeting
+        if stage is smtp.Stage.DATA:
+            return self.data
+        if stage is smtp.Stage.CONTENT:
+            return self.block
+        if stage is smtp.Stage.END:
+            return self.end
+        return self.quit if stage is smtp.Stage.QUIT else self.command
+
+    def at_most(self, seconds: float) -> "Timeouts":
+        """None of them longer than this."""
+        return Timeouts(
+            *(
+                min(each, seconds)
+                for each in (
+                    self.connect,
+                    self.handshake,
+                    self.greeting,
+                    self.command,
+                    self.data,
+                    self.block,
+                    self.end,
+                    self.quit,
+                )
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LinkOptions:
+    """How connections are made.
+
+    Attributes:
+        hostname: our name, or address literal, for EHLO.
+        local_addresses: to connect from; the first of the target's family is taken.
+        ca_file: of the authorities that a certificate is verified with; None: the system's.
+        credentials: for AUTH, at every target; else those of the target.
+        mechanism: of AUTH; None: the best offered.
+        plaintext_auth: log in without TLS too.
+        chunking, pipelining, lmtp, eight_bit: as ``smtp.ClientOptions``.
+        dry_run: a message is not sent; the last reply to its recipient stands for the outcome.
+        idle: seconds for which a connection waits for another message.
+        idle_links: connections that wait, in all.
+    """
+
+    hostname: str
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    local_addresses: tuple[str, ...] = ()
+    ca_file: Path | None = None
+    credentials: Credentials | None = None
+    mechanism: str | None = None
+    plaintext_auth: bool = False
+    chunking: bool = True
+    pipelining: bool = True
+    lmtp: bool = False
+    eight_bit: bool = False
+    dry_run: bool = False
+    idle: float = 5.0
+    idle_links: int = 100
+
+
+def read_credentials(path: Path) -> Credentials:
+    """A user name in the first line of a file, a password in the second.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it holds something else.
+    """
+    with path.open("rb") as file:
+        data = file.read(MAX_CREDENTIALS + 1)
+    try:
+        lines = data.decode().splitlines()
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not UTF-8") from None
+    if len(data) > MAX_CREDENTIALS or len(lines) != 2 or not all(lines):
+        raise ValueError(f"{path}: write the user name in the first line and the password in the second, and no more")
+    return Credentials(lines[0], lines[1])
+
+
+_Key = tuple[str, bytes, int, TlsPolicy, bool, Path | None]
+
+
+class Links:
+    """Opens connections, and keeps those that wait for another message: a ``Connector``."""
+
+    def __init__(self, options: LinkOptions) -> None:
+        self.options = options
+        self._idle: dict[_Key, list[SmtpLink]] = {}
+        self._timers: dict[SmtpLink, asyncio.TimerHandle] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+
+    @property
+    def idle(self) -> int:
+        """Connections that wait."""
+        return len(self._timers)
+
+    async def __call__(self, target: Target, policy: TlsPolicy, listener: Listener) -> "SmtpLink":
+        """See ``values.Connector``."""
+        key = (target.host, target.address, target.port, policy, target.implicit_tls, target.credentials)
+        while waiting := self._idle.get(key):
+            link = waiting[-1]
+            self._forget(link)
+            if link.usable:
+                link.hand_over(listener)
+                return link
+            link.abort()
+        link = SmtpLink(target, policy, self.options, listener, key, self._keep, self._lost)
+        try:
+            await link.open()
+        except BaseException:
+            link.abort()
+            raise
+        return link
+
+    def _keep(self, link: "SmtpLink") -> bool:
+        """Let a connection wait. Returns whether there is room for it."""
+        if len(self._timers) >= self.options.idle_links or not self.options.idle:
+            return False
+        self._idle.setdefault(link.key, []).append(link)
+        self._timers[link] = asyncio.get_running_loop().call_later(self.options.idle, self._expire, link)
+        return True
+
+    def _expire(self, link: "SmtpLink") -> None:
+        self._forget(link)
+        task = asyncio.create_task(link.close())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    def _lost(self, link: "SmtpLink") -> None:
+        """A connection has ended, perhaps while it waited."""
+        if link in self._timers:
+            self._forget(link)
+            link.abort()
+
+    def _forget(self, link: "SmtpLink") -> None:
+        """It does not wait any more."""
+        timer = self._timers.pop(link, None)
+        if timer is None:
+            return
+        timer.cancel()
+        waiting = self._idle[link.key]
+        waiting.remove(link)
+        if not waiting:
+            del self._idle[link.key]
+
+    async def close(self) -> None:
+        """Close all that wait."""
+        for link in list(self._timers):
+            self._expire(link)
+        await asyncio.gather(*self._closing, return_exceptions=True)
+
+
+class SmtpLink:
+    """One connection: a ``values.Link``. Made by ``Links``."""
+
+    def __init__(
+        self,
+        target: Target,
+        policy: TlsPolicy,
+        options: LinkOptions,
+        listener: Listener,
+        key: _Key,
+        keep: Callable[["SmtpLink"], bool],
+        lost: Callable[["SmtpLink"], None],
+    ) -> None:
+        self.target = target
+        self.key = key
+        self.tls = ""
+        self._policy = policy
+        self._options = options
+        self._listener = listener
+        self._keep = keep
+        self._wire = _Wire(options.timeouts, self._tell, lambda: lost(self))
+
+    @property
+    def extensions(self) -> frozenset[str]:
+        """See ``values.Link``."""
+        return frozenset(self._wire.session.features)
+
+    @property
+    def name(self) -> str:
+        """See ``values.Link``."""
+        return self._wire.session.name
+
+    @property
+    def limit(self) -> int | None:
+        """See ``values.Link``."""
+        return self._wire.session.recipients_at_once
+
+    @property
+    def usable(self) -> bool:
+        """Whether it takes a message now."""
+        return self._wire.session.ready
+
+    def hand_over(self, listener: Listener) -> None:
+        """It serves somebody else now."""
+        self._listener = listener
+
+    # ---------------------------------------------------------------- beginning
+
+    async def open(self) -> None:
+        """Connect, and do all that comes before the first message.
+
+        Raises:
+            ConnectionTrouble: it came to nothing.
+        """
+        target, wire = self.target, self._wire
+        wire.session = ClientSession(self._client_options(), encrypted=target.implicit_tls, verified=self._verified)
+        await self._connect()
+        if target.implicit_tls:
+            await self._handshake()
+        wire.begin()
+        while True:
+            event = await wire.next()
+            if isinstance(event, smtp.Ready):
+                return
+            if isinstance(event, smtp.BeginTls):
+                await self._handshake()
+                wire.dispatch(wire.session.tls_started(verified=self._verified))
+            elif isinstance(event, smtp.Ended):
+                raise self._trouble(event)
+
+    @property
+    def _verified(self) -> bool:
+        return self._policy is TlsPolicy.VERIFIED
+
+    def _client_options(self) -> ClientOptions:
+        options = self._options
+        credentials = options.credentials
+        if credentials is None and self.target.credentials is not None:
+            try:
+                credentials = read_credentials(self.target.credentials)
+            except (OSError, ValueError) as error:
+                raise ConnectionTrouble(Stage.CONNECT, Trouble.OURS, f"no credentials: {error}") from None
+        starttls = "must"
+        if self._policy is TlsPolicy.NEVER or self.target.implicit_tls:
+            starttls = "never"
+        elif self._policy is TlsPolicy.OPPORTUNISTIC:
+            starttls = "may"
+        return ClientOptions(
+            options.hostname,
+            starttls,  # type: ignore[arg-type]  # mypy does not keep the literals apart
+            credentials,
+            options.mechanism,
+            lambda: secrets.token_urlsafe(24),
+            options.plaintext_auth,
+            options.chunking,
+            options.pipelining,
+            options.lmtp,
+            options.eight_bit,
+            watched=True,
+        )
+
+    async def _connect(self) -> None:
+        loop, target, seconds = asyncio.get_running_loop(), self.target, self._options.timeouts.connect
+        local = next((each for each in self._options.local_addresses if (":" in each) is (target.family == 6)), None)
+        try:
+            async with asyncio.timeout(seconds):
+                await loop.create_connection(
+                    lambda: self._wire, target.text, target.port, local_addr=None if local is None else (local, 0)
+                )
+        except TimeoutError:
+            raise ConnectionTrouble(Stage.CONNECT, Trouble.TIMEOUT, f"no connection within {seconds:g} s") from None
+        except OSError as error:
+            # What asyncio says of an address of ours begins so, and the address may be of no interface here.
+            ours = local is not None and "bind" in str(error)
+            trouble = Trouble.OURS if ours else _trouble(error)
+            raise ConnectionTrouble(Stage.CONNECT, trouble, _cause(error)) from None
+
+    async def _handshake(self) -> None:
+        wire, target = self._wire, self.target
+        host = target.text if target.host.startswith("[") else target.host
+        try:
+            await wire.handshake(_context(self._verified, self._options.ca_file), host)
+        except TimeoutError:
+            what = f"no TLS within {self._options.timeouts.handshake:g} s"
+            raise ConnectionTrouble(Stage.TLS, Trouble.TIMEOUT, what) from None
+        except (OSError, ValueError) as error:
+            trouble = Trouble.RESET if isinstance(error, ConnectionError) else Trouble.TLS
+            raise ConnectionTrouble(Stage.TLS, trouble, _cause(error)) from None
+        spoken = wire.extra("ssl_object")
+        version = (spoken.version() if spoken is not None else None) or "TLS"
+        cipher = ((spoken.cipher() if spoken is not None else None) or ("",))[0]
+        self.tls = f"{version} {cipher}{', verified' if self._verified else ''}"
+        certificate = f"certificate verified for {host}" if self._verified else "certificate not verified"
+        more = ""
+        if wire.session.discarded:
+            more = f"; {wire.session.discarded} octets that came before it, in the clear, are forgotten"
+        self._tell(StepKind.TLS, f"{version} {cipher}, {certificate}{more}")
+
+    def _trouble(self, ended: smtp.Ended) -> ConnectionTrouble:
+        stage = _STAGES[ended.stage]
+        if not ended.ours:
+            return ConnectionTrouble(stage, None, f"said “{ended.reply}”", ended.reply)
+        trouble = self._wire.trouble
+        if trouble is None:
+            trouble = {Stage.TLS: Trouble.TLS, Stage.AUTH: Trouble.UNABLE}.get(stage, Trouble.GARBAGE)
+        return ConnectionTrouble(stage, trouble, ended.reply.text)
+
+    # ---------------------------------------------------------------- messages
+
+    async def send(self, letter: Letter, recipients: tuple[Addressee, ...]) -> list[Answered]:
+        """See ``values.Link``."""
+        wire = self._wire
+        if not wire.session.ready:
+            detail = wire.detail or "the host takes no further message over this connection"
+            return [Answered(each, Stage.MAIL, None, wire.trouble or Trouble.RESET, detail) for each in recipients]
+        try:
+            outcomes = await self._send(letter, recipients)
+        except (OSError, BareLineEndError, ValueError) as error:
+            # While reading the message, or at what it holds: nothing of this is the host's doing.
+            self.abort()
+            if isinstance(error, BareLineEndError):
+                detail = "the message has a CR or LF that stands alone (RFC 5321 section 2.3.8)"
+                return [Answered(each, Stage.DATA, None, Trouble.UNABLE, detail, "5.6.0") for each in recipients]
+            detail = f"the message cannot be sent: {_cause(error)}"
+            return [Answered(each, Stage.DATA, None, Trouble.OURS, detail) for each in recipients]
+        except BaseException:
+            self.abort()
+            raise
+        return [self._answered(*each) for each in zip(recipients, outcomes, strict=True)]
+
+    async def _send(self, letter: Letter, recipients: tuple[Addressee, ...]) -> tuple[smtp.Outcome, ...]:
+        wire = self._wire
+        content, facts = await self._content(letter)
+        mail = MailParameters(
+            letter.reverse_path,
+            None,
+            letter.body,
+            letter.smtputf8,
+            letter.ret,
+            letter.envid,
+            letter.requiretls,
+            letter.priority,
+        )
+        envelope = Envelope(mail, tuple(RcptParameters(each.address, each.notify, each.orcpt) for each in recipients))
+        wire.dispatch(wire.session.send(envelope, content, facts, dry_run=self._options.dry_run))
+        while True:
+            event = await wire.next()
+            if isinstance(event, smtp.Finished):
+                return event.outcomes
+            if isinstance(event, smtp.ContentWanted):
+                async for chunk in letter.content.chunks():
+                    if not wire.session.wants_content:
+                        break
+                    wire.session.write(chunk)
+                    await wire.drain()
+                wire.dispatch(wire.session.end_content())
+
+    async def _content(self, letter: Letter) -> tuple[bytes | None, Facts | None]:
+        """The content where it is small, and what is known of it where it is not."""
+        if letter.content.size <= WHOLE:
+            return b"".join([chunk async for chunk in letter.content.chunks()]), None
+        features = self._wire.session.features
+        if "8BITMIME" in features and ("SMTPUTF8" in features or not letter.smtputf8):
+            # All that is still to be known is whether a CR or LF stands alone, and that shows while it goes over.
+            return None, Facts(letter.content.size, letter.body == "8BITMIME", utf8_header=False)
+        examiner = Examiner()
+        async for chunk in letter.content.chunks():
+            examiner.feed(chunk)
+        return None, examiner.facts()
+
+    def _answered(self, recipient: Addressee, outcome: smtp.Outcome) -> Answered:
+        stage, reply = _STAGES[outcome.stage], outcome.reply
+        if not outcome.ours:
+            # Asked for no more than that, a recipient who is taken is all that can come of it.
+            taken = self._options.dry_run and outcome.delivered
+            return Answered(recipient, Stage.FINAL if taken else stage, reply)
+        if reply.kind == "permanent":
+            return Answered(recipient, stage, None, Trouble.UNABLE, reply.text, reply.enhanced or "")
+        return Answered(recipient, stage, None, self._wire.trouble or Trouble.GARBAGE, reply.text)
+
+    # ---------------------------------------------------------------- the end
+
+    async def release(self, *, keep: bool) -> None:
+        """See ``values.Link``."""
+        self._listener = _nobody
+        if not (keep and self.usable and self._keep(self)):
+            await self.close()
+
+    async def close(self) -> None:
+        """Say QUIT, if there is anybody to say it to, and close. Never raises."""
+        wire = self._wire
+        try:
+            if not wire.session.ended:
+                wire.dispatch(wire.session.quit())
+                while not wire.session.ended:
+                    await wire.next()
+            await wire.close()
+        except BaseException:
+            self.abort()
+            raise
+
+    def abort(self) -> None:
+        """Close, whatever is under way."""
+        self._wire.abort()
+
+    def _tell(self, kind: StepKind, text: str, reply: Reply | None = None) -> None:
+        target = self.target
+        self._listener(Step(kind, time.time_ns() // 1_000_000, text, target.host, target.text, "", reply))
+
+
+def _nobody(_step: Step) -> None:
+    pass
+
+
+_UNBOUND: Final = ClientOptions("")
+
+
+class _Wire(asyncio.Protocol):
+    """The socket and the clock of a session."""
+
+    def __init__(
+        self, timeouts: Timeouts, tell: Callable[[StepKind, str, Reply | None], None], lost: Callable[[], None]
+    ) -> None:
+        self.session = ClientSession(_UNBOUND)
+        self.trouble: Trouble | None = None
+        """What ended it, where no reply did."""
+        self.detail = ""
+        self._timeouts = timeouts
+        self._tell = tell
+        self._on_lost = lost
+        self._transport: asyncio.Transport | None = None
+        # What comes before the first TLS of an encrypted port was sent by somebody else.
+        self._begun = False
+        self._events: deque[smtp.ClientEvent] = deque()
+        self._waiting: asyncio.Future[None] | None = None
+        self._full: asyncio.Future[None] | None = None
+        self._gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._deadline: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]  # for a stream it is one
+
+    def data_received(self, data: bytes) -> None:
+        if self.trouble is not None or not self._begun:
+            return
+        self.dispatch(self.session.receive(data))
+
+    def eof_received(self) -> bool:
+        self.lose(Trouble.RESET, "the host closed the connection")
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.lose(Trouble.RESET, _cause(error) if error is not None else "the host closed the connection")
+        if not self._gone.done():
+            self._gone.set_result(None)
+
+    def pause_writing(self) -> None:
+        if self._full is None:
+            self._full = asyncio.get_running_loop().create_future()
+
+    def resume_writing(self) -> None:
+        if self._full is not None and not self._full.done():
+            self._full.set_result(None)
+        self._full = None
+
+    # What a link calls.
+
+    def begin(self) -> None:
+        """What comes is the session's."""
+        self._begun = True
+        self._await_reply()
+
+    def extra(self, name: str) -> ssl.SSLObject | None:
+        """What the transport knows."""
+        found: ssl.SSLObject | None = self._transport.get_extra_info(name) if self._transport is not None else None
+        return found
+
+    def dispatch(self, events: list[smtp.ClientEvent]) -> None:
+        """Tell those who watch, wake who waits, and send what is to be sent."""
+        replied = False
+        for event in events:
+            if isinstance(event, smtp.Replied):
+                replied = True
+                self._tell(StepKind.REPLY, str(event.reply), event.reply)
+            else:
+                self._events.append(event)
+        if self._events and self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+        sent = self._flush()
+        if replied or sent:
+            self._await_reply()
+        if self.session.ended:
+            self._on_lost()
+
+    async def next(self) -> smtp.ClientEvent:
+        """The next event; one always comes, as every wait has an end."""
+        while not self._events:
+            if self.session.ended:
+                # Said already, to somebody who did not listen to the end.
+                what = Reply.of(451, "4.4.2", self.detail or "the connection has ended")
+                return smtp.Ended(smtp.Stage.IDLE, what, ours=True)
+            self._waiting = asyncio.get_running_loop().create_future()
+            await self._waiting
+        return self._events.popleft()
+
+    async def drain(self) -> None:
+        """Send, and wait until there is room for more."""
+        self._flush()
+        if self._full is not None:
+            full = self._full
+            self._wait(self._timeouts.block)
+            await full
+            self._await_reply()
+
+    async def handshake(self, context: ssl.SSLContext, host: str) -> None:
+        """Speak TLS. Raises OSError, ValueError, TimeoutError."""
+        transport = self._transport
+        if transport is None or self.trouble is not None:
+            raise ConnectionResetError(self.detail or "the host closed the connection")
+        self._wait(None)
+        # start_tls takes the transport over at once: nothing more comes here in the clear.
+        self._begun = True
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._timeouts.handshake):
+                made = await loop.start_tls(transport, self, context, server_hostname=host)
+        except BaseException:
+            transport.abort()
+            raise
+        if made is None:
+            raise ConnectionResetError("the host closed the connection")
+        self._transport = made
+
+    async def close(self) -> None:
+        """Close in order, within a moment."""
+        self._wait(None)
+        if self._transport is not None:
+            self._transport.close()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._timeouts.quit):
+                    await asyncio.shield(self._gone)
+        self.abort()
+
+    def abort(self) -> None:
+        """Close now."""
+        self.lose(Trouble.RESET, "given up")
+        if self._transport is not None:
+            self._transport.abort()
+
+    def lose(self, trouble: Trouble, detail: str) -> None:
+        """The connection is no more."""
+        if self.trouble is None:
+            self._wait(None)
+            if not self.session.ended:
+                self.trouble, self.detail = trouble, detail
+            self.dispatch(self.session.closed(detail))
+            self.resume_writing()
+
+    # The clock.
+
+    def _flush(self) -> bool:
+        for command in self.session.commands():
+            self._tell(StepKind.COMMAND, command, None)
+        out = self.session.to_send()
+        if not out or self._transport is None:
+            return False
+        self._transport.write(out)
+        return True
+
+    def _await_reply(self) -> None:
+        """A reply has so long from now on, all of it."""
+        stage = self.session.stage
+        if self._full is not None and self.session.wants_content:
+            self._wait(self._timeouts.block)
+            return
+        idle = stage is smtp.Stage.IDLE or self.session.wants_content or self.session.ended
+        self._wait(None if idle else self._timeouts.for_stage(stage))
+
+    def _wait(self, seconds: float | None) -> None:
+        if seconds is None:
+            self._deadline = None
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            return
+        loop = asyncio.get_running_loop()
+        self._deadline = loop.time() + seconds
+        # Most replies come long before: the timer is only moved when it would ring too late.
+        if self._timer is not None and self._timer.when() <= self._deadline:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = loop.call_at(self._deadline, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        if self._deadline is None:
+            return
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._deadline:
+            self._timer = loop.call_at(self._deadline, self._ring)
+            return
+        stage = self.session.stage
+        if self._full is not None:
+            what = f"the host took nothing of the message for {self._timeouts.block:g} s"
+        else:
+            what = f"no reply within {self._timeouts.for_stage(stage):g} s (waiting at {stage})"
+        self.lose(Trouble.TIMEOUT, what)
+        if self._transport is not None:
+            self._transport.abort()
+
+
+@lru_cache(maxsize=8)
+def _context(verified: bool, ca_file: Path | None) -> ssl.SSLContext:
+    """TLS 1.2 or newer (RFC 8996)."""
+    if verified:
+        context = ssl.create_default_context(cafile=ca_file)
+    else:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        # Short keys are refused by default; here the choice is between those and no TLS at all (RFC 7435 section 3).
+        context.set_ciphers("DEFAULT:@SECLEVEL=1")
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def _trouble(error: OSError) -> Trouble:
+    if isinstance(error, ConnectionRefusedError):
+        return Trouble.REFUSED
+    if error.errno in _OURS:
+        return Trouble.OURS
+    if error.errno == errno.ETIMEDOUT:
+        return Trouble.TIMEOUT
+    return Trouble.UNREACHABLE if error.errno in _UNREACHABLE else Trouble.RESET
+
+
+def _cause(error: BaseException) -> str:
+    """What went wrong, in the system's words."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the certificate is not good: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed: {(error.reason or str(error)).lower().replace('_', ' ')}"
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        import os
+
+        return os.strerror(error.errno).lower()
+    return str(error) or type(error).__name__
