@@ -91,12 +91,12 @@ class Talker:
                     continue
                 if self.deaf:
                     await asyncio.Event().wait()
-                content = b""
+                content = []
                 while (line := await reader.readline()) != b".\r\n":
                     if not line:
                         return
-                    content += line.removeprefix(b".")
-                self.messages.append(content)
+                    content.append(line.removeprefix(b"."))
+                self.messages.append(b"".join(content))
                 await self._say(writer, "END", b"250 2.0.0 taken\r\n")
             elif verb == "BDAT":
                 self.messages.append(await reader.readexactly(int(command.split()[1])))

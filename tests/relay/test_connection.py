@@ -33,7 +33,7 @@ from mx10.relay.courier.values import (
 from mx10.smtp.auth import Credentials
 from tests.relay.talker import CLOSE, DRIP, ENDLESS_LINE, ENDLESS_REPLY, OFFERS, RESET, STALL, Talker, until
 
-SHORT = Timeouts(*[0.15] * 8)
+SHORT = Timeouts(*[0.1] * 8)
 ME = LinkOptions("client.test", Timeouts().at_most(5.0))
 IMPATIENT = LinkOptions("client.test", SHORT)
 BOB, CAT = Addressee("bob@two.test"), Addressee("cat@two.test")
@@ -99,7 +99,12 @@ async def one(host: Talker, options: LinkOptions = ME, what: Letter | None = Non
 @pytest.mark.parametrize("offers", [OFFERS, (), (*OFFERS, "CHUNKING")])
 async def test_messages_over_one_connection(offers: tuple[str, ...]) -> None:
     async with Talker(offers=offers).listening() as host, opened(host) as (link, steps):
-        for content in (b"a\r\n", b"..\r\n.\r\n", b"x" * 70_000 + b"\r\n", b"y" * 998 + b"\r\n" + b".\r\n" * 200_000):
+        for content in (
+            b"a\r\n",
+            b"..\r\n.\r\n",
+            b"x" * 70_000 + b"\r\n",
+            b"y" * 998 + b"\r\n" + b".\r\n" * 50_000 + b"z" * 400_000 + b"\r\n",
+        ):
             if len(content) > 500_000 and "SIZE 1000000" not in offers:
                 continue
             answers = await link.send(letter(content), (BOB, CAT))

@@ -44,6 +44,9 @@ WHOLE: Final = 256 << 10
 MAX_CREDENTIALS: Final = 4096
 """Octets of a file with a user name and a password."""
 
+_EARLY: Final = 65536
+"""Octets that may come before somebody waits for them."""
+
 _STAGES: Final = {
     smtp.Stage.GREETING: Stage.GREETING,
     smtp.Stage.HELLO: Stage.HELLO,
@@ -349,6 +352,9 @@ class SmtpLink:
         )
 
     async def _connect(self) -> None:
+        # Without TLS, the greeting may come before anybody waits for it.
+        if not self.target.implicit_tls:
+            self._wire.expect()
         loop, target, seconds = asyncio.get_running_loop(), self.target, self._options.timeouts.connect
         local = next((each for each in self._options.local_addresses if (":" in each) is (target.family == 6)), None)
         try:
@@ -518,8 +524,9 @@ class _Wire(asyncio.Protocol):
         self._tell = tell
         self._on_lost = lost
         self._transport: asyncio.Transport | None = None
-        # What comes before the first TLS of an encrypted port was sent by somebody else.
+        # What comes before the first TLS of an encrypted port was sent by somebody else: it goes nowhere (None).
         self._begun = False
+        self._early: bytes | None = None
         self._events: deque[smtp.ClientEvent] = deque()
         self._waiting: asyncio.Future[None] | None = None
         self._full: asyncio.Future[None] | None = None
@@ -533,7 +540,11 @@ class _Wire(asyncio.Protocol):
         self._transport = transport  # type: ignore[assignment]  # for a stream it is one
 
     def data_received(self, data: bytes) -> None:
-        if self.trouble is not None or not self._begun:
+        if self.trouble is not None:
+            return
+        if not self._begun:
+            if self._early is not None and len(self._early) < _EARLY:
+                self._early += data
             return
         self.dispatch(self.session.receive(data))
 
@@ -557,10 +568,17 @@ class _Wire(asyncio.Protocol):
 
     # What a link calls.
 
+    def expect(self) -> None:
+        """What comes from now on is kept for ``begin``."""
+        self._early = b""
+
     def begin(self) -> None:
         """What comes is the session's."""
         self._begun = True
         self._await_reply()
+        early, self._early = self._early, None
+        if early:
+            self.data_received(early)
 
     def extra(self, name: str) -> ssl.SSLObject | None:
         """What the transport knows."""
@@ -610,8 +628,9 @@ class _Wire(asyncio.Protocol):
         if transport is None or self.trouble is not None:
             raise ConnectionResetError(self.detail or "the host closed the connection")
         self._wait(None)
-        # start_tls takes the transport over at once: nothing more comes here in the clear.
-        self._begun = True
+        # start_tls takes the transport over at once: nothing more comes here in the clear. What comes within TLS before it
+        # returns must wait, for an answer would go out in the clear.
+        self._early = b""
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._timeouts.handshake):
