@@ -1,9 +1,13 @@
 """DNS over TCP: RFC 7766, and clients that mean no good."""
 
 import asyncio
+import errno
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+
+import pytest
 
 from mx10.config import NameserverSettings
 from mx10.dns import message as m
@@ -179,6 +183,31 @@ async def test_beyond_the_limit_the_one_idle_for_longest_makes_room(serving: Ser
         assert (await third.answer()).id == 3
         assert await second.closed()
         assert connect.listeners.connections == 2
+
+
+async def test_without_descriptors_clients_wait_and_nothing_spins(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr("mx10.nameserver.tcp.log.error", lambda event, **values: lines.append(values["cause"]))
+    accept, tried = socket.socket.accept, 0
+
+    def full(self: socket.socket) -> tuple[socket.socket, object]:
+        nonlocal tried
+        tried += 1
+        if tried < 4:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return accept(self)
+
+    monkeypatch.setattr(socket.socket, "accept", full)
+    async with listening(serving) as connect:
+        client = await connect()
+        client.ask("www.example.", rr.A, 1)
+        began = asyncio.get_running_loop().time()
+        assert (await client.answer()).answer
+        assert asyncio.get_running_loop().time() - began > 0.2
+        assert tried < 10
+        assert lines[:1] == ["Too many open files"]
 
 
 async def test_garbage_ends_the_connection_and_nothing_else(serving: Serving) -> None:

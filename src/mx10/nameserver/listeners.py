@@ -15,7 +15,7 @@ from mx10.nameserver.batch import attach
 from mx10.nameserver.query_log import QueryLog
 from mx10.nameserver.responder import Responder
 from mx10.nameserver.shield import Shield
-from mx10.nameserver.tcp import Connections, listen_tcp
+from mx10.nameserver.tcp import Connections, TcpListener
 from mx10.nameserver.tls import TlsListener, TlsSockets
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ class Listeners:
         self,
         sockets: Sequence[Sockets],
         connections: Connections,
-        servers: Sequence[asyncio.Server],
+        servers: Sequence[TcpListener],
         encrypted: "Sequence[TlsListener | QuicServer]" = (),
     ) -> None:
         self._sockets = sockets
@@ -225,7 +225,7 @@ async def serve_on(
     servers = []
     for each in sockets:
         loop.add_reader(each.udp, attach(each.udp, responder, settings.edns_payload, shield, query_log))
-        servers.append(await listen_tcp(each.tcp, connections))
+        servers.append(TcpListener(each.tcp, connections))
     encrypted: list[TlsListener | QuicServer] = []
     if tls is not None:
         encrypted += (TlsListener(each, tls.context, connections, settings) for each in tls.sockets)

@@ -12,14 +12,18 @@ client can talk us out of.
 """
 
 import asyncio
+import errno
 import socket
 from collections import Counter
-from contextlib import aclosing
-from typing import Final, Literal, Protocol
+from collections.abc import Callable
+from contextlib import aclosing, suppress
+from typing import Any, Final, Literal, Protocol
 
 from mx10.config import NameserverSettings
+from mx10.logs import get_logger
 from mx10.nameserver.padding import asks_for_padding, padded
 from mx10.nameserver.query_log import QueryLog
+from mx10.nameserver.rate import Seldom
 from mx10.nameserver.relay import Relay, is_operation
 from mx10.nameserver.responder import Responder
 
@@ -27,6 +31,12 @@ _HIGH_WATER: Final = 256 * 1024
 """Octets of responses that may wait for one client; more, and no further question of it is read."""
 _SWEEP_SECONDS: Final = 0.5
 """How often idle connections are looked for."""
+_ACCEPTED_AT_ONCE: Final = 64
+_FULL_SECONDS: Final = 0.1
+"""How long nobody is accepted when no descriptor is left."""
+_SELDOM: Final = Seldom(1)
+
+log = get_logger("nameserver")
 
 
 def whose(host: str) -> str:
@@ -277,7 +287,64 @@ class Connection(asyncio.Protocol):
             self._connections.forget(self, self._client)
 
 
-async def listen_tcp(sock: socket.socket, connections: Connections) -> asyncio.Server:
-    """Accept connections on a bound socket."""
-    loop = asyncio.get_running_loop()
-    return await loop.create_server(lambda: Connection(connections), sock=sock, backlog=1024)
+class Acceptor:
+    """Accepts connections on a listening socket. Not asyncio's own server: where no descriptor is left, that tries a
+    thousand times a second, logs each with a traceback, and more with each second.
+
+    Args:
+        take: gets each socket, non-blocking, and the client's address.
+    """
+
+    def __init__(self, sock: socket.socket, take: Callable[[socket.socket, tuple[Any, ...]], None]) -> None:
+        self._socket = sock
+        self._take = take
+        asyncio.get_running_loop().add_reader(sock, self._accept)
+
+    def _accept(self) -> None:
+        loop = asyncio.get_running_loop()
+        for _ in range(_ACCEPTED_AT_ONCE):
+            try:
+                sock, address = self._socket.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                    raise
+                # They wait in the kernel until something is closed; to look without end would only keep us busy.
+                _SELDOM.tell(log.error, "no connection can be accepted", cause=error.strerror)
+                loop.remove_reader(self._socket)
+                loop.call_later(_FULL_SECONDS, self._resume)
+                return
+            sock.setblocking(False)
+            self._take(sock, address)
+
+    def _resume(self) -> None:
+        if self._socket.fileno() >= 0:
+            asyncio.get_running_loop().add_reader(self._socket, self._accept)
+
+    def close(self) -> None:
+        """Accept nothing more."""
+        asyncio.get_running_loop().remove_reader(self._socket)
+        self._socket.close()
+
+
+class TcpListener:
+    """Accepts connections on one listening socket."""
+
+    def __init__(self, sock: socket.socket, connections: Connections) -> None:
+        self._connections = connections
+        self._beginning: set[asyncio.Task[None]] = set()
+        self._acceptor = Acceptor(sock, self._take)
+
+    def _take(self, sock: socket.socket, _address: tuple[Any, ...]) -> None:
+        task = asyncio.get_running_loop().create_task(self._begin(sock))
+        self._beginning.add(task)
+        task.add_done_callback(self._beginning.discard)
+
+    async def _begin(self, sock: socket.socket) -> None:
+        with suppress(OSError):
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: Connection(self._connections), sock)
+
+    def close(self) -> None:
+        """Accept nothing more."""
+        self._acceptor.close()

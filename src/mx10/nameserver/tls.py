@@ -5,24 +5,20 @@ connections do, in all and for each address.
 """
 
 import asyncio
-import errno
 import socket
 import ssl
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from mx10.config import NameserverSettings
 from mx10.logs import get_logger
-from mx10.nameserver.tcp import Connection, Connections, whose
+from mx10.nameserver.tcp import Acceptor, Connection, Connections, whose
 
 ALPN: Final = ("dot",)
 """What a transfer over TLS has to agree on (RFC 9103 section 7.1)."""
-_ACCEPTED_AT_ONCE: Final = 64
-_FULL_SECONDS: Final = 0.1
-"""How long nobody is accepted when no descriptor is left."""
 
 log = get_logger("nameserver")
 
@@ -94,44 +90,25 @@ class TlsListener:
         connections: Connections,
         settings: NameserverSettings,
     ) -> None:
-        self._socket = sock
         self._context = context
         self._connections = connections
         self._settings = settings
         self._shaking: dict[asyncio.Task[None], str] = {}
         self._clients: Counter[str] = Counter()
-        asyncio.get_running_loop().add_reader(sock, self._accept)
+        self._acceptor = Acceptor(sock, self._take)
 
-    def _accept(self) -> None:
-        loop = asyncio.get_running_loop()
-        for _ in range(_ACCEPTED_AT_ONCE):
-            try:
-                sock, address = self._socket.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
-            except OSError as error:
-                if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                    raise
-                # They wait in the kernel until something is closed; to look without end would only keep us busy.
-                loop.remove_reader(self._socket)
-                loop.call_later(_FULL_SECONDS, self._resume)
-                return
-            client = whose(address[0])
-            if (
-                len(self._shaking) >= self._settings.tcp_connections
-                or self._clients[client] >= self._settings.tcp_connections_per_client
-            ):
-                sock.close()
-                continue
-            sock.setblocking(False)
-            task = loop.create_task(self._shake(sock))
-            self._shaking[task] = client
-            self._clients[client] += 1
-            task.add_done_callback(self._shaken)
-
-    def _resume(self) -> None:
-        if self._socket.fileno() >= 0:
-            asyncio.get_running_loop().add_reader(self._socket, self._accept)
+    def _take(self, sock: socket.socket, address: tuple[Any, ...]) -> None:
+        client = whose(address[0])
+        if (
+            len(self._shaking) >= self._settings.tcp_connections
+            or self._clients[client] >= self._settings.tcp_connections_per_client
+        ):
+            sock.close()
+            return
+        task = asyncio.get_running_loop().create_task(self._shake(sock))
+        self._shaking[task] = client
+        self._clients[client] += 1
+        task.add_done_callback(self._shaken)
 
     def _shaken(self, task: asyncio.Task[None]) -> None:
         client = self._shaking.pop(task)
@@ -155,7 +132,6 @@ class TlsListener:
 
     def close(self) -> None:
         """Accept nothing more, and end handshakes."""
-        asyncio.get_running_loop().remove_reader(self._socket)
+        self._acceptor.close()
         for task in self._shaking:
             task.cancel()
-        self._socket.close()
