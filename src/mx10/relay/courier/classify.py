@@ -18,7 +18,7 @@ section 4.5.3.2.6, RFC 1047).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -320,3 +320,22 @@ def advice(enhanced: str) -> str:
     """What the sender can do, for people, by an enhanced code of class 4 or 5."""
     _, _, rest = enhanced.partition(".")
     return _ADVICE.get(rest) or _BY_SUBJECT.get(rest.partition(".")[0]) or _OTHER
+
+
+def expired(fate: Fate, waited: int) -> Fate:
+    """What becomes of a recipient that waited for too long: it is returned, and the last thing heard is told.
+
+    Args:
+        fate: of the last attempt, with ``End.LATER``.
+        waited: milliseconds since the message arrived.
+    """
+    reason = f"it could not be delivered within {_span(waited)}; at last {fate.reason}"
+    return replace(fate, end=End.FAILED, enhanced="5.4.7", reason=reason, advice=advice("5.4.7"))
+
+
+def _span(milliseconds: int) -> str:
+    for size, unit in ((86_400_000, "day"), (3_600_000, "hour"), (60_000, "minute"), (1000, "second")):
+        number = milliseconds // size
+        if number >= 2 or (number == 1 and size in (86_400_000, 1000)):
+            return f"{number} {unit}{'s' if number > 1 else ''}"
+    return "a second"
