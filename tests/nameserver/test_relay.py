@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from mx10.dns.wirename import from_text
 from mx10.nameserver import batch
 from mx10.nameserver.desk import Desk, Operation
 from mx10.nameserver.listeners import Listeners, listen
-from mx10.nameserver.relay import Relay, is_operation
+from mx10.nameserver.relay import MOST_DATAGRAMS, Relay, is_operation
 from mx10.nameserver.responder import Responder
 from mx10.nameserver.table import ZoneTable
 from tests.dns.test_tsig import KEY, KEYS
@@ -198,3 +199,33 @@ async def test_a_flood_of_one_client_is_not_handed_in(tmp_path: Path) -> None:
     await asyncio.gather(*relay._datagrams)
     # Those who were let in found nobody at the desk; the others got nothing at all, as their address may be forged.
     assert len(replies) == 6
+
+
+async def test_a_flood_of_notify_opens_no_more_connections_than_there_are_places(tmp_path: Path) -> None:
+    most = open_now = 0
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal most, open_now
+        open_now += 1
+        most = max(most, open_now)
+        with suppress(OSError):
+            await reader.read()
+        open_now -= 1
+        writer.close()
+
+    path = tmp_path / "mx10.sock"
+    server = await asyncio.start_unix_server(silent, str(path), backlog=1000)
+    relay = Relay(str(path))
+    notify = encode(Message(5, Opcode.NOTIFY << 11, Question(APEX, rr.SOA)))
+    for number in range(600):
+        relay.datagram(notify, (f"192.0.2.{number % 250}", 5), lambda response: None)
+    async with asyncio.timeout(10):
+        while most < MOST_DATAGRAMS:  # noqa: ASYNC110  # until no more come
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+    # One more for each that was looked at and is not closed yet.
+    assert most <= 2 * MOST_DATAGRAMS
+    for task in list(relay._datagrams):
+        task.cancel()
+    await asyncio.gather(*relay._datagrams, return_exceptions=True)
+    server.close()

@@ -106,13 +106,11 @@ class Relay:
     async def _one(self, packet: bytes, client: tuple[Any, ...], reply: Callable[[bytes], None]) -> None:
         notify = packet[2] >> 3 & 0xF == rr.Opcode.NOTIFY
         try:
-            async with asyncio.timeout(DATAGRAM_SECONDS):
+            # The place first: waiting takes connections to the desk as well.
+            async with asyncio.timeout(DATAGRAM_SECONDS), self._places:
                 if notify:
                     await self._wait_for_steward()
-                async with (
-                    self._places,
-                    aclosing(self._responses(packet, client, "udp", silent=notify)) as responses,
-                ):
+                async with aclosing(self._responses(packet, client, "udp", silent=notify)) as responses:
                     async for response in responses:
                         # One datagram answers one: a transfer over UDP is cut off by whoever makes it (RFC 1995).
                         reply(response)

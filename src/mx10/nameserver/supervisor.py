@@ -41,6 +41,7 @@ from mx10.nameserver.listeners import (
     format_address,
     parse_address,
 )
+from mx10.nameserver.relay import MOST_DATAGRAMS, MOST_STREAMS
 from mx10.nameserver.tls import TlsError, TlsSockets, make_context
 from mx10.nameserver.watch import FolderWatch, watch_folder
 from mx10.nameserver.worker import run_worker
@@ -697,7 +698,9 @@ def _allow_many_files(settings: NameserverSettings) -> None:
     fewer, connections wait to be accepted.
     """
     sockets = 2 * len(settings.listen) * settings.workers
-    wanted = sockets + settings.workers + settings.tcp_connections + _OTHER_FILES
+    of_worker = settings.tcp_connections + MOST_DATAGRAMS + MOST_STREAMS
+    of_steward = settings.workers * (MOST_DATAGRAMS + MOST_STREAMS)
+    wanted = sockets + settings.workers + max(of_worker, of_steward) + _OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and wanted > hard:
         log.warning("fewer open files allowed than may be wanted; see ulimit -n", allowed=hard, wanted=wanted)
