@@ -264,7 +264,7 @@ def write_report(
         boundary = f"+{boundary}"
     head = _header(order, letter, copy, issuer, now=now, token=token, boundary=boundary)
     line = b"--" + boundary.encode()
-    body = b"".join(line + b"\r\n" + part + (b"" if part.endswith(b"\r\n") else b"\r\n") for part in parts)
+    body = b"".join(line + b"\r\n" + part + b"\r\n" for part in parts)
     content = b"%b\r\n%b%b--\r\n" % (head.encode(), body, line)
     about = tuple(each.recipient for each in order.fates)
     return Report(order.to, about, content, "8BITMIME" if eight_bit or smtputf8 else "7BIT", smtputf8)
@@ -316,20 +316,20 @@ def _words(
     several = len(order.fates) > 1
     whom = "these recipients" if several else "this recipient"
     opening = {
-        Action.FAILED: f"your message could not be delivered to {whom}. Nothing more will be tried.",
-        Action.DELAYED: f"your message could not yet be delivered to {whom}. You do NOT need to send it again: we go on"
+        Action.FAILED: f"Your message could not be delivered to {whom}. Nothing more will be tried.",
+        Action.DELAYED: f"Your message could not yet be delivered to {whom}. You do NOT need to send it again: we go on"
         f" trying until {_day(expires)}, and tell you if it fails then.",
-        Action.DELIVERED: f"your message was delivered to {whom}, as you asked to be told.",
-        Action.RELAYED: f"your message was passed on to the mail system of {whom}. That system sends no"
+        Action.DELIVERED: f"Your message was delivered to {whom}, as you asked to be told.",
+        Action.RELAYED: f"Your message was passed on to the mail system of {whom}. That system sends no"
         " confirmations, so you will hear no more unless something goes wrong.",
     }[order.action]
     if order.receiver is Receiver.POSTMASTER:
         opening = (
-            f"a message could not be delivered to {whom}, and it names no sender to return it to. It was most likely a"
+            f"A message could not be delivered to {whom}, and it names no sender to return it to. It was most likely a"
             " report of another mail system about a message from one of these addresses. There is nothing to do, unless"
             " there are many of them."
         )
-    words = [f"This is the mail system at {issuer.hostname}:", opening]
+    words = [f"This is the mail system at {issuer.hostname}.", opening]
     grouped: dict[tuple[str, str], list[str]] = {}
     for fate in order.fates[:_MAX_TOLD]:
         key = (_short(fate.reason), fate.advice)
