@@ -3,6 +3,7 @@ but from the store itself. Secondaries ask so for serials; nobody asks so a thou
 """
 
 import asyncio
+import threading
 from collections.abc import AsyncGenerator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
@@ -18,7 +19,7 @@ from mx10.nameserver.steward import Steward
 from mx10.nameserver.table import NotServedError, ZoneTable
 from mx10.store.tables import rrsets
 from mx10.zones.ledger import Ledger, ZoneInfo, rows
-from mx10.zones.zone import Node, ZoneData
+from mx10.zones.zone import Node, Zone, ZoneData
 
 _THREADS: Final = 2
 _TSIG_ROOM: Final = 400
@@ -64,13 +65,34 @@ class StoredZone:
         return None if key is None else from_order_key(key, self.apex)
 
 
+class _Files:
+    """The zones from files, kept open from one question to the next: to open a large one takes a second. Threads share
+    it."""
+
+    def __init__(self, files: Mapping[bytes, bytes]) -> None:
+        self._lock = threading.Lock()
+        self._table = ZoneTable(files)
+
+    def opened(self, apex: bytes) -> Zone | None:
+        with self._lock:
+            return self._table.open(apex) if apex in self._table else None
+
+    def changed(self, apex: bytes, packed: bytes | None) -> None:
+        with self._lock:
+            if packed is None:
+                self._table.remove(apex)
+            else:
+                self._table.put(apex, packed)
+
+
 class _Table(ZoneTable):
     """The zones from files, and behind them those of the store in one snapshot."""
 
-    __slots__ = ("_connection",)
+    __slots__ = ("_connection", "_files")
 
-    def __init__(self, files: Mapping[bytes, bytes], connection: Connection) -> None:
-        super().__init__(files)
+    def __init__(self, files: "_Files", connection: Connection) -> None:
+        super().__init__()
+        self._files = files
         self._connection = connection
 
     def apex_of(self, name: bytes) -> bytes | None:
@@ -79,8 +101,9 @@ class _Table(ZoneTable):
 
     def find(self, name: bytes) -> ZoneData | None:
         for candidate in ancestors(name):
-            if candidate in self:
-                return self.open(candidate)
+            zone = self._files.opened(candidate)
+            if zone is not None:
+                return zone
             info = rows.find_zone(self._connection, candidate)
             if info is not None:
                 if not info.served:
@@ -101,10 +124,14 @@ class SignedQuestions:
 
     def __init__(self, ledger: Ledger, files: Mapping[bytes, bytes], settings: NameserverSettings) -> None:
         self._ledger = ledger
-        self._files = files
+        self._files = _Files(files)
         self._settings = settings
         # Not the thread of the store: a long import in it would hold up every secondary.
         self._threads = ThreadPoolExecutor(_THREADS, "questions")
+
+    def file_changed(self, apex: bytes, packed: bytes | None) -> None:
+        """Told of a change of a zone from a file."""
+        self._files.changed(apex, packed)
 
     async def answer(self, operation: Operation) -> AsyncGenerator[bytes, None]:
         """The response, as a worker would give it; cut so that a signature fits beside it."""
@@ -119,7 +146,7 @@ class SignedQuestions:
         question = operation.parsed.question
         with self._ledger.store.read() as connection:
             table = _Table(self._files, connection)
-            # A new one each time, so that nothing is remembered: nobody would tell it what changes.
+            # A new one each time, so that no answer is remembered: nobody would tell it what changes.
             responder = Responder(table, self._settings)
             response = responder.udp(message) if udp else responder.tcp(message)
         if response is None or not udp:
@@ -137,4 +164,5 @@ def plug_in(steward: Steward) -> SignedQuestions:
     """Have the steward answer signed questions."""
     made = SignedQuestions(steward.ledger, steward.files, steward.config.nameserver)
     steward.desk.for_other_questions(made.answer)
+    steward.on_file(made.file_changed)
     return made
