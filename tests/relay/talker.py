@@ -33,6 +33,8 @@ class Talker:
     """It asks for content and then reads none."""
     address: str = "127.0.0.1"
     port: int = 0
+    path: str = ""
+    """A Unix socket instead."""
     heard: list[str] = field(default_factory=list)
     messages: list[bytes] = field(default_factory=list)
     connections: int = 0
@@ -41,10 +43,12 @@ class Talker:
 
     @contextlib.asynccontextmanager
     async def listening(self) -> AsyncIterator["Talker"]:
-        server = await asyncio.start_server(
-            self._serve, self.address, self.port, ssl=self.context if self.implicit else None, limit=1 << 20
-        )
-        self.port = server.sockets[0].getsockname()[1]
+        if self.path:
+            server = await asyncio.start_unix_server(self._serve, self.path, limit=1 << 20)
+        else:
+            context = self.context if self.implicit else None
+            server = await asyncio.start_server(self._serve, self.address, self.port, ssl=context, limit=1 << 20)
+            self.port = server.sockets[0].getsockname()[1]
         tasks_before = asyncio.all_tasks()
         try:
             yield self
@@ -58,7 +62,7 @@ class Talker:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         self.open += 1
-        self.clients.append(writer.get_extra_info("peername")[0])
+        self.clients.append((writer.get_extra_info("peername") or ("",))[0])
         try:
             await self._talk(reader, writer)
         except (OSError, asyncio.CancelledError, EOFError):

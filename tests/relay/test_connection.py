@@ -202,6 +202,24 @@ async def test_a_trial_sends_nothing() -> None:
     assert host.messages == []
 
 
+async def test_lmtp_over_a_unix_socket(tmp_path: Path) -> None:
+    """RFC 2033: LHLO, and a reply for each recipient."""
+    path = str(tmp_path / "lmtp")
+    says = {"END": b"250 2.0.0 taken\r\n452 4.2.2 full\r\n"}
+    async with Talker(says, path=path).listening() as host:
+        steps: list[Step] = []
+        target = Target("local", b"", lmtp=True, socket=path)
+        link = await Links(ME)(target, TlsPolicy.NEVER, steps.append)
+        answers = await link.send(letter(), (BOB, CAT))
+        assert [(each.stage, each.reply.code) for each in answers if each.reply] == [
+            (Stage.FINAL, 250),
+            (Stage.FINAL, 452),
+        ]
+        await link.release(keep=False)
+    assert host.heard[0] == "LHLO client.test"
+    assert steps[-1].text.startswith("221")
+
+
 # ---------------------------------------------------------------- TLS
 
 

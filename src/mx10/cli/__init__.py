@@ -21,6 +21,7 @@ VERBS: Final = {
     "serve": "mx10.cli.serve",
     "lookup": "mx10.cli.lookup",
     "route": "mx10.cli.route",
+    "send": "mx10.cli.send",
     "zone": "mx10.cli.zone",
     "store": "mx10.cli.store",
     "nameserver": "mx10.cli.nameserver",
@@ -30,7 +31,7 @@ VERBS: Final = {
 }
 """Verb to its module, in the order of ``mx10 --help``."""
 
-ASKING: Final = frozenset({"lookup", "route"})
+ASKING: Final = frozenset({"lookup", "route", "send"})
 """Verbs that ask nameservers: with ``--lab`` these need the lab to be running."""
 
 OK: Final = 0

@@ -417,7 +417,9 @@ class ClientSession:
             now.ended = True
         else:
             self._out.append(rest)
-            self._await_end(now, "the content")
+            if self._options.watched:
+                self._shown.append(f"({now.facts.size} octets of the message)")
+            self._await_end(now, ".")
         return self._take_events()
 
     # Replies.
@@ -709,6 +711,8 @@ class ClientSession:
             now.ended = True
         else:
             self._out += (body, rest)
+            if self._options.watched:
+                self._shown.append(f"({now.facts.size} octets of the message)")
             self._await_end(now, ".")
 
     def _chunk(self, data: bytes, stage: Stage) -> None:

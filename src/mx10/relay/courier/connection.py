@@ -131,13 +131,13 @@ class LinkOptions:
     """How connections are made.
 
     Attributes:
-        hostname: our name, or address literal, for EHLO.
+        hostname: our name, or address literal, for EHLO; empty: our address on each connection.
         local_addresses: to connect from; the first of the target's family is taken.
         ca_file: of the authorities that a certificate is verified with; None: the system's.
         credentials: for AUTH, at every target; else those of the target.
         mechanism: of AUTH; None: the best offered.
         plaintext_auth: log in without TLS too.
-        chunking, pipelining, lmtp, eight_bit: as ``smtp.ClientOptions``.
+        chunking, pipelining, eight_bit: as ``smtp.ClientOptions``.
         dry_run: a message is not sent; the last reply to its recipient stands for the outcome.
         idle: seconds for which a connection waits for another message.
         idle_links: connections that wait, in all.
@@ -152,7 +152,6 @@ class LinkOptions:
     plaintext_auth: bool = False
     chunking: bool = True
     pipelining: bool = True
-    lmtp: bool = False
     eight_bit: bool = False
     dry_run: bool = False
     idle: float = 5.0
@@ -177,7 +176,7 @@ def read_credentials(path: Path) -> Credentials:
     return Credentials(lines[0], lines[1])
 
 
-_Key = tuple[str, bytes, int, TlsPolicy, bool, Path | None]
+_Key = tuple[str, str, int, TlsPolicy, bool, bool, Path | None]
 
 
 class Links:
@@ -196,7 +195,15 @@ class Links:
 
     async def __call__(self, target: Target, policy: TlsPolicy, listener: Listener) -> "SmtpLink":
         """See ``values.Connector``."""
-        key = (target.host, target.address, target.port, policy, target.implicit_tls, target.credentials)
+        key = (
+            target.host,
+            target.text,
+            target.port,
+            policy,
+            target.implicit_tls,
+            target.lmtp,
+            target.credentials,
+        )
         while waiting := self._idle.get(key):
             link = waiting[-1]
             self._forget(link)
@@ -266,26 +273,14 @@ class SmtpLink:
         self.target = target
         self.key = key
         self.tls = ""
+        self.extensions: frozenset[str] = frozenset()
+        self.name = ""
+        self.limit: int | None = None
         self._policy = policy
         self._options = options
         self._listener = listener
         self._keep = keep
         self._wire = _Wire(options.timeouts, self._tell, lambda: lost(self))
-
-    @property
-    def extensions(self) -> frozenset[str]:
-        """See ``values.Link``."""
-        return frozenset(self._wire.session.features)
-
-    @property
-    def name(self) -> str:
-        """See ``values.Link``."""
-        return self._wire.session.name
-
-    @property
-    def limit(self) -> int | None:
-        """See ``values.Link``."""
-        return self._wire.session.recipients_at_once
 
     @property
     def usable(self) -> bool:
@@ -305,14 +300,18 @@ class SmtpLink:
             ConnectionTrouble: it came to nothing.
         """
         target, wire = self.target, self._wire
-        wire.session = ClientSession(self._client_options(), encrypted=target.implicit_tls, verified=self._verified)
+        credentials = self._credentials()
         await self._connect()
+        options = self._client_options(credentials, self._options.hostname or wire.own_address())
+        wire.session = ClientSession(options, encrypted=target.implicit_tls, verified=self._verified)
         if target.implicit_tls:
             await self._handshake()
         wire.begin()
         while True:
             event = await wire.next()
             if isinstance(event, smtp.Ready):
+                self.extensions, self.name = frozenset(event.features), wire.session.name
+                self.limit = wire.session.recipients_at_once
                 return
             if isinstance(event, smtp.BeginTls):
                 await self._handshake()
@@ -324,21 +323,23 @@ class SmtpLink:
     def _verified(self) -> bool:
         return self._policy is TlsPolicy.VERIFIED
 
-    def _client_options(self) -> ClientOptions:
+    def _credentials(self) -> Credentials | None:
+        if self._options.credentials is not None or self.target.credentials is None:
+            return self._options.credentials
+        try:
+            return read_credentials(self.target.credentials)
+        except (OSError, ValueError) as error:
+            raise ConnectionTrouble(Stage.CONNECT, Trouble.OURS, f"no credentials: {error}") from None
+
+    def _client_options(self, credentials: Credentials | None, hostname: str) -> ClientOptions:
         options = self._options
-        credentials = options.credentials
-        if credentials is None and self.target.credentials is not None:
-            try:
-                credentials = read_credentials(self.target.credentials)
-            except (OSError, ValueError) as error:
-                raise ConnectionTrouble(Stage.CONNECT, Trouble.OURS, f"no credentials: {error}") from None
         starttls = "must"
         if self._policy is TlsPolicy.NEVER or self.target.implicit_tls:
             starttls = "never"
         elif self._policy is TlsPolicy.OPPORTUNISTIC:
             starttls = "may"
         return ClientOptions(
-            options.hostname,
+            hostname,
             starttls,  # type: ignore[arg-type]  # mypy does not keep the literals apart
             credentials,
             options.mechanism,
@@ -346,7 +347,7 @@ class SmtpLink:
             options.plaintext_auth,
             options.chunking,
             options.pipelining,
-            options.lmtp,
+            self.target.lmtp,
             options.eight_bit,
             watched=True,
         )
@@ -359,9 +360,12 @@ class SmtpLink:
         local = next((each for each in self._options.local_addresses if (":" in each) is (target.family == 6)), None)
         try:
             async with asyncio.timeout(seconds):
-                await loop.create_connection(
-                    lambda: self._wire, target.text, target.port, local_addr=None if local is None else (local, 0)
-                )
+                if target.socket:
+                    await loop.create_unix_connection(lambda: self._wire, target.socket)
+                else:
+                    await loop.create_connection(
+                        lambda: self._wire, target.text, target.port, local_addr=None if local is None else (local, 0)
+                    )
         except TimeoutError:
             raise ConnectionTrouble(Stage.CONNECT, Trouble.TIMEOUT, f"no connection within {seconds:g} s") from None
         except OSError as error:
@@ -477,8 +481,9 @@ class SmtpLink:
 
     async def release(self, *, keep: bool) -> None:
         """See ``values.Link``."""
-        self._listener = _nobody
-        if not (keep and self.usable and self._keep(self)):
+        if keep and self.usable and self._keep(self):
+            self._listener = _nobody
+        else:
             await self.close()
 
     async def close(self) -> None:
@@ -568,6 +573,12 @@ class _Wire(asyncio.Protocol):
 
     # What a link calls.
 
+    def own_address(self) -> str:
+        """Our end of the connection, as an address literal (RFC 5321 section 4.1.4)."""
+        name = self._transport.get_extra_info("sockname") if self._transport is not None else None
+        address = name[0] if isinstance(name, tuple) else "127.0.0.1"
+        return f"[IPv6:{address.partition('%')[0]}]" if ":" in address else f"[{address}]"
+
     def expect(self) -> None:
         """What comes from now on is kept for ``begin``."""
         self._early = b""
@@ -628,8 +639,8 @@ class _Wire(asyncio.Protocol):
         if transport is None or self.trouble is not None:
             raise ConnectionResetError(self.detail or "the host closed the connection")
         self._wait(None)
-        # start_tls takes the transport over at once: nothing more comes here in the clear. What comes within TLS before it
-        # returns must wait, for an answer would go out in the clear.
+        # start_tls takes the transport over at once: nothing more comes here in the clear. What comes within TLS before
+        # it returns must wait, for an answer would go out in the clear.
         self._early = b""
         loop = asyncio.get_running_loop()
         try:
