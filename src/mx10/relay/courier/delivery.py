@@ -240,6 +240,8 @@ def _delivered(recipient: Addressee, reply: Reply, target: Target, *, dsn: bool)
         address=target.text,
         port=target.port,
         dsn=dsn,
+        # RFC 2033 section 4.2: with LMTP a reply says that it is in the mailbox.
+        final=target.lmtp,
         reached=True,
     )
 
