@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -284,6 +284,27 @@ async def test_what_a_primary_said_is_kept_over_a_restart(ledger: Ledger) -> Non
         # Whoever comes after us asks at once, although refresh is an hour.
         async with working(ledger) as world:
             await world.until(lambda: ledger.info(APEX).serial == 2)
+
+
+async def test_what_is_kept_already_is_not_written_again(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Hostile(Zone([(soa(1), {a(1)})])) as primary, working(ledger) as world:
+        world.follow(at(primary))
+        await world.refresh()
+        primary.udp = primary.tcp = silent
+        saved: list[int] = []
+        save = FollowedZones.save
+
+        def counted(self: FollowedZones, states: Mapping[bytes, str]) -> None:
+            saved.append(1)
+            save(self, states)
+
+        monkeypatch.setattr(FollowedZones, "save", counted)
+        for _ in range(20):
+            followed = FollowedZones(ledger).find(APEX)
+            assert followed is not None
+            world.follower.notified(APEX, "127.0.0.1")
+            await world.follower.promise(followed)
+        assert 1 <= len(saved) < 5
 
 
 async def test_an_older_serial_is_not_taken(ledger: Ledger) -> None:

@@ -436,6 +436,8 @@ class Follower:
         takes no writes now is no reason not to ask."""
         apex = followed.apex
         before = self._unsaved.get(apex) or Following.from_json(followed.state)
+        if before.due <= self._clock() and apex not in self._unsaved:
+            return  # it is written already: a flood of NOTIFY is no flood of transactions
         self._unsaved[apex] = replace(before, due=min(before.due, self._clock()))
         self._promised.set()
         with suppress(TimeoutError):
