@@ -483,7 +483,9 @@ class Supervisor:
         log.info("worker ready", worker=worker.index, pid=worker.pid)
         if sum(each.ready for each in self._workers.values()) == len(self._sockets):
             where = ", ".join(format_address(each.udp.getsockname()[:2]) for each in self._sockets[0])
-            log.info("ready", listening=where, zones=len(self._zones), workers=len(self._sockets))
+            store = {"store": str(self._plan.store)} if self._plan is not None and self._plan.store is not None else {}
+            zones = {"zones": len(self._zones)} if self._folder is not None else {}
+            log.info("ready", listening=where, **zones, **store, workers=len(self._sockets))
 
     def _tell(self, worker: _Worker, message: bytes) -> None:
         if worker.given_up:
