@@ -298,6 +298,17 @@ async def test_a_sender_that_is_refused_is_refused_for_all() -> None:
     assert net.hosts[MX1].transactions == [("a",)]
 
 
+@pytest.mark.parametrize("said", [Trouble.RESET, Reply.of(421, "4.4.2", "you were silent for too long")], ids=str)
+async def test_a_connection_from_before_that_was_closed_says_nothing_of_the_host(said: Reply | Trouble) -> None:
+    net = Net({MX1: Host(stale=[said, said]), MX2: Host()})
+    (fate,) = await attempt(net)
+    assert (fate.end, fate.host) == (End.DELIVERED, "mx1")
+    assert net.hosts[MX1].released == [False, False, True]
+    net = Net({MX1: Host(stale=[said] * 9), MX2: Host()})
+    (fate,) = await attempt(net)
+    assert (fate.end, fate.host) == (End.DELIVERED, "mx2")
+
+
 # ---------------------------------------------------------------- bounds
 
 

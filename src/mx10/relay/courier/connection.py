@@ -276,6 +276,7 @@ class SmtpLink:
         self.extensions: frozenset[str] = frozenset()
         self.name = ""
         self.limit: int | None = None
+        self.used = False
         self._policy = policy
         self._options = options
         self._listener = listener
@@ -289,6 +290,7 @@ class SmtpLink:
 
     def hand_over(self, listener: Listener) -> None:
         """It serves somebody else now."""
+        self.used = True
         self._listener = listener
 
     # ---------------------------------------------------------------- beginning

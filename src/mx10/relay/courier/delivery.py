@@ -50,6 +50,12 @@ MAX_RECIPIENTS: Final = 100
 """Recipients of one transaction: what every receiver must take (RFC 5321 section 4.5.3.1.8)."""
 MAX_TRANSACTIONS: Final = 1000
 """Transactions of one conversation; against a host that answers "too many" for ever."""
+MAX_STALE: Final = 3
+"""Connections from before that turn out to be closed, before a host is given up."""
+
+
+class _StaleLinkError(Exception):
+    """A connection from before was closed by the host when the first message for it came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,6 +322,16 @@ class _Attempt:
         return self._ended(course.fates(self.recipients))
 
     async def _try(self, course: Course, target: Target) -> None:
+        for _ in range(MAX_STALE):
+            try:
+                await self._visit(course, target, again=True)
+            except _StaleLinkError:
+                continue
+            return
+        await self._visit(course, target, again=False)
+
+    async def _visit(self, course: Course, target: Target, *, again: bool) -> None:
+        """Speak to a target. ``again``: where a connection from before is closed, raise ``_StaleLinkError``."""
         try:
             link = await self._open(target)
         except ConnectionTrouble as trouble:
@@ -327,10 +343,9 @@ class _Attempt:
                 self.hosts.worked(target, self.clock())
             return
         self.hosts.worked(target, self.clock())
-        course.spoken_to(target)
         keep = False
         try:
-            keep = await self._converse(course, target, link)
+            keep = await self._converse(course, target, link, may_be_stale=again and link.used)
         finally:
             await link.release(keep=keep)
 
@@ -352,7 +367,7 @@ class _Attempt:
         self._tell(StepKind.CONNECTED, f"{link.tls or 'in the clear'}", target)
         return link
 
-    async def _converse(self, course: Course, target: Target, link: Link) -> bool:
+    async def _converse(self, course: Course, target: Target, link: Link, *, may_be_stale: bool) -> bool:
         """As many transactions as the recipients who are left need.
 
         Returns:
@@ -364,17 +379,24 @@ class _Attempt:
                 Answered(each, Stage.MAIL, None, Trouble.UNABLE, detail, "5.7.30")  # RFC 8689 section 4.2.1
                 for each in course.left
             ]
+            course.spoken_to(target)
             self._heard(target, refusals)
             course.answered(target, refusals, dsn=False)
             return True
         most = max(1, min(self.limits.recipients, link.limit or self.limits.recipients))
         waiting = list(course.left)
         dsn = "DSN" in link.extensions
+        first = True
         for _ in range(MAX_TRANSACTIONS):
             if not waiting:
                 return True
             batch, waiting = tuple(waiting[:most]), waiting[most:]
             answers = await link.send(self.letter, batch)
+            if first and may_be_stale and all(each.stage is Stage.MAIL and _ends(each) for each in answers):
+                raise _StaleLinkError
+            if first:
+                course.spoken_to(target)
+            first = False
             self._heard(target, answers)
             again = course.answered(target, answers, dsn=dsn)
             waiting = [*again, *waiting]

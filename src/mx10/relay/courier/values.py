@@ -283,6 +283,8 @@ class Link(Protocol):
     """What the host calls itself in its reply to EHLO; empty: nothing that is a name."""
     limit: int | None
     """Recipients of one transaction (RFC 9422 RCPTMAX); None: not said."""
+    used: bool
+    """It served another message before: that it is closed by now says nothing of the host."""
 
     async def send(self, letter: Letter, recipients: tuple[Addressee, ...]) -> list[Answered]:
         """One transaction. Says something of each recipient, in the same order, and raises nothing but cancellation:
