@@ -189,6 +189,8 @@ class _Transaction:
     envelope: Envelope
     facts: Facts
     content: bytes | None
+    examined: bool
+    """The facts were found here."""
     dry_run: bool
     binary: bool
     outcomes: list[Outcome | None]
@@ -365,13 +367,13 @@ class ClientSession:
         """
         if not self.ready or not envelope.recipients:
             raise RuntimeError("the session cannot send now")
+        examined = facts is None and content is not None
         if facts is None:
             facts = examine(content or b"")
         self.mails += 1
         outcomes: list[Outcome | None] = [None] * len(envelope.recipients)
-        self._now = now = _Transaction(
-            envelope, facts, content, dry_run, envelope.mail.body == "BINARYMIME", outcomes, []
-        )
+        binary = envelope.mail.body == "BINARYMIME"
+        self._now = now = _Transaction(envelope, facts, content, examined, dry_run, binary, outcomes, [])
         refusal = self._lacking(envelope.mail, facts, dry_run=dry_run)
         if refusal is not None:
             self._settle(refusal, Stage.MAIL, ours=True)
@@ -693,12 +695,12 @@ class ClientSession:
             self._awaited.append(_Awaited(Stage.END, "."))
 
     def _want_content(self, now: _Transaction) -> None:
-        outgoing = Outgoing(dots=not self._chunking, binary=now.binary)
+        outgoing = Outgoing(dots=not self._chunking, binary=now.binary, examined=now.examined)
         if now.content is None:
             now.outgoing = outgoing
             self._events.append(ContentWanted())
             return
-        # The facts have shown that no CR or LF stands alone; this looks again, for facts can be wrong.
+        # Where the facts were found elsewhere, this looks again, for they can be wrong.
         try:
             body = outgoing.feed(now.content)
             rest = outgoing.end()

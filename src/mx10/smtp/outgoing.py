@@ -103,6 +103,10 @@ class Examiner:
 
 def examine(content: bytes) -> Facts:
     """The facts of a whole message."""
+    if content.isascii():
+        # Most are, and then nothing has to be looked for in the header.
+        whole = content.endswith(b"\n") or not content
+        return Facts(len(content) + (0 if whole else 2), bare_line_end=has_bare_line_end(content))
     examiner = Examiner()
     examiner.feed(content)
     return examiner.facts()
@@ -115,12 +119,14 @@ class Outgoing:
         dots: for DATA: a dot that begins a line is doubled, and the end is a line with a dot (RFC 5321 section 4.5.2).
             Else for BDAT.
         binary: for BODY=BINARYMIME: any octets, as they are (RFC 3030 section 3).
+        examined: ``examine`` found that no CR or LF stands alone.
     """
 
-    __slots__ = ("_binary", "_dots", "_held", "_line_begins")
+    __slots__ = ("_binary", "_dots", "_examined", "_held", "_line_begins")
 
-    def __init__(self, *, dots: bool, binary: bool = False) -> None:
+    def __init__(self, *, dots: bool, binary: bool = False, examined: bool = False) -> None:
         self._dots = dots
+        self._examined = examined
         self._binary = binary
         self._held = b""
         self._line_begins = True
@@ -139,7 +145,7 @@ class Outgoing:
             data, self._held = data[:-1], b"\r"
         if not data:
             return b""
-        if has_bare_line_end(data):
+        if not self._examined and has_bare_line_end(data):
             raise BareLineEndError
         begins, self._line_begins = self._line_begins, data.endswith(b"\n")
         if self._dots:
