@@ -170,9 +170,9 @@ class NsdSecondary(Nsd):
             "pattern:\n  name: member\n"
             f"  request-xfr: {feed.address}@{feed.port} {feed.key.name}\n"
             f"  allow-notify: 127.0.0.0/8 {feed.key.name}\n"
-            "  provide-xfr: 127.0.0.0/8 NOKEY\n  max-refresh-time: 1\n  max-retry-time: 1\n  min-retry-time: 1\n"
+            "  provide-xfr: 127.0.0.0/8 NOKEY\n  max-retry-time: 1\n  min-retry-time: 1\n"
         )
-        text = text.replace("server:\n", "server:\n  xfrd-reload-timeout: 0\n", 1)
+        text = text.replace("server:\n", "server:\n  xfrd-reload-timeout: 1\n", 1)
         (self.work / "nsd.conf").write_text(text)
 
     def _control(self, order: str, lines: list[str]) -> None:
