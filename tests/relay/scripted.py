@@ -122,6 +122,10 @@ def _answered(who: Addressee, stage: Stage, said: Said) -> Answered:
     return Answered(who, stage, None, said, str(said))
 
 
+def _key(target: Target) -> str:
+    return target.text if target.port == 25 else f"{target.text}:{target.port}"
+
+
 class Net:
     """Hosts by their address as text; where none is, connections are refused. Also the memory of dead hosts."""
 
@@ -159,10 +163,10 @@ class Net:
         return ScriptedLink(host, "" if policy is TlsPolicy.NEVER else "TLSv1.3")
 
     def passed_over(self, target: Target, now: int) -> str:
-        return self.dead.get(target.text, "")
+        return self.dead.get(_key(target), "")
 
     def failed(self, target: Target, now: int, reason: str) -> None:
-        self.dead[target.text] = reason
+        self.dead[_key(target)] = reason
 
     def worked(self, target: Target, now: int) -> None:
-        self.alive.add(target.text)
+        self.alive.add(_key(target))
