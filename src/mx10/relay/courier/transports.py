@@ -33,7 +33,6 @@ from mx10.resolver.answer import Resolver, Status
 from mx10.routing import Result, Verdict
 from mx10.routing.addresses import from_text, to_text
 from mx10.routing.decide import Chance
-from mx10.smtp.auth import Credentials
 
 MAX_SECRET: Final = 4096
 """Octets of a file with a secret."""
@@ -279,21 +278,6 @@ def read_secret(path: Path) -> bytes:
     if not data or len(data) > MAX_SECRET:
         raise TransportError(f"{path} holds {'nothing' if not data else f'more than {MAX_SECRET} octets'}")
     return data
-
-
-def read_credentials(path: Path) -> Credentials:
-    """User name and password: two lines, the name on the first.
-
-    Raises:
-        TransportError: see ``read_secret``; or it has not two lines.
-    """
-    try:
-        lines = read_secret(path).decode().splitlines()
-    except UnicodeDecodeError:
-        raise TransportError(f"{path} is not text in UTF-8") from None
-    if len(lines) != 2 or not all(lines):
-        raise TransportError(f"{path} should have two lines: the user name, and the password")
-    return Credentials(lines[0], lines[1])
 
 
 # ---------------------------------------------------------------- where it is
