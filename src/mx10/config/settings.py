@@ -387,8 +387,9 @@ class FollowingSettings:
     """Zones whose primaries are asked at the same time."""
 
     transfers_at_once: Annotated[int, Range(1, 100)] = 8
-    """Zones that are transferred at the same time. Once a transfer has more than 4 MiB it waits until no other is as
-    large, so that memory is needed for one large zone only."""
+    """Zones that are transferred at the same time; from one primary three quarters of them at most. Once a transfer has
+    more than 4 MiB it waits until no other is as large, so that memory is needed for one large zone only; from then on
+    it has 15 minutes."""
 
     ca_file: Path | None = None
     """File (PEM) of the authorities that vouch for primaries spoken to over TLS. Unset: those of the system."""
