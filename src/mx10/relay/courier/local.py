@@ -334,7 +334,7 @@ async def _post(
     reason = ""
     try:
         async with asyncio.timeout(patience.whole):
-            headers = await _headers(letter, batch, secret, clock() // 1000)
+            headers = await signed_headers(letter, batch, secret, clock() // 1000)
             for address in addresses:
                 try:
                     return await _answer(client, transport, address, letter.content, headers)
@@ -382,7 +382,14 @@ async def _answer(
     return End.LATER, "4.3.0", said
 
 
-async def _headers(letter: Letter, batch: tuple[Addressee, ...], secret: bytes | None, now: int) -> dict[str, str]:
+async def signed_headers(
+    letter: Letter, batch: tuple[Addressee, ...], secret: bytes | None, now: int
+) -> dict[str, str]:
+    """The headers of a request to a webhook. ``now``: seconds since 1970; without a secret there is no signature.
+
+    Raises:
+        OSError: the content cannot be read.
+    """
     sender = json.dumps(letter.reverse_path)
     recipients = json.dumps([each.address for each in batch])
     keyed = f"{letter.name}\n{sender}\n{recipients}\n"
