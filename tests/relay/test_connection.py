@@ -473,6 +473,22 @@ async def test_a_host_that_does_not_take_the_connection() -> None:
     assert (found.stage, found.trouble) == (Stage.CONNECT, Trouble.TIMEOUT)
 
 
+async def test_nobody_waits_for_the_end_of_a_goodbye() -> None:
+    async with Talker({"QUIT": STALL}).listening() as host, opened(host, IMPATIENT) as (link, _):
+        async with asyncio.timeout(5):
+            await link.release(keep=False)
+        assert not link.usable
+
+
+async def test_a_reply_that_nobody_asked_for_ends_the_connection() -> None:
+    """It would count for the next message."""
+    says = {"END": b"250 2.0.0 taken\r\n250 2.0.0 taken\r\n"}
+    async with Talker(says).listening() as host, opened(host) as (link, _):
+        (answered,) = await link.send(letter(), (BOB,))
+        assert answered.reply is not None
+        assert not link.usable
+
+
 async def test_content_that_must_not_be_sent() -> None:
     async with Talker().listening() as host:
         for content in (b"a\n.\nb\r\n", b"x" * 300_000 + b"\n.\r\nb\r\n"):

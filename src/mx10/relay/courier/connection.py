@@ -277,6 +277,7 @@ class SmtpLink:
         self.name = ""
         self.limit: int | None = None
         self.used = False
+        self._address = target.text
         self._policy = policy
         self._options = options
         self._listener = listener
@@ -484,7 +485,7 @@ class SmtpLink:
     async def release(self, *, keep: bool) -> None:
         """See ``values.Link``."""
         if keep and self.usable and self._keep(self):
-            self._listener = _nobody
+            self._listener = nobody
         else:
             await self.close()
 
@@ -506,12 +507,13 @@ class SmtpLink:
         self._wire.abort()
 
     def _tell(self, kind: StepKind, text: str, reply: Reply | None = None) -> None:
-        target = self.target
-        self._listener(Step(kind, time.time_ns() // 1_000_000, text, target.host, target.text, "", reply))
+        if self._listener is not nobody:
+            at = time.time_ns() // 1_000_000
+            self._listener(Step(kind, at, text or str(reply), self.target.host, self._address, "", reply))
 
 
-def _nobody(_step: Step) -> None:
-    pass
+def nobody(_step: Step) -> None:
+    """A listener that nobody is: with it, steps are not made."""
 
 
 _UNBOUND: Final = ClientOptions("")
@@ -604,7 +606,7 @@ class _Wire(asyncio.Protocol):
         for event in events:
             if isinstance(event, smtp.Replied):
                 replied = True
-                self._tell(StepKind.REPLY, str(event.reply), event.reply)
+                self._tell(StepKind.REPLY, "", event.reply)
             else:
                 self._events.append(event)
         if self._events and self._waiting is not None and not self._waiting.done():
