@@ -65,6 +65,8 @@ class Host:
     stale: list[Said] = field(default_factory=list)
     """What connections from before say to MAIL, one after the other; then there are none from before."""
     transactions: list[tuple[str, ...]] = field(default_factory=list)
+    has: list[str] = field(default_factory=list)
+    """Recipients whose message it has, or may have."""
     opened: list[TlsPolicy] = field(default_factory=list)
     released: list[bool] = field(default_factory=list)
 
@@ -87,7 +89,8 @@ class ScriptedLink:
     async def send(self, letter: Letter, recipients: tuple[Addressee, ...]) -> list[Answered]:
         host = self._host
         if host.stale:
-            return [_answered(each, Stage.MAIL, host.stale.pop(0)) for each in recipients]
+            said = host.stale.pop(0)
+            return [_answered(each, Stage.MAIL, said) for each in recipients]
         host.transactions.append(tuple(each.address.partition("@")[0] for each in recipients))
 
         def all_of(stage: Stage, said: Said) -> list[Answered]:
@@ -110,6 +113,8 @@ class ScriptedLink:
                 answers[each] = _answered(each, Stage.DATA, host.data)
             else:
                 answers[each] = _answered(each, Stage.FINAL, host.final or Reply.of(250, "2.0.0", "taken"))
+                if not isinstance(host.final, Reply):
+                    host.has.append(each.address.partition("@")[0])
         return [answers[each] for each in recipients]
 
     async def release(self, *, keep: bool) -> None:

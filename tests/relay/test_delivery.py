@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mx10.relay.courier.delivery import Limits, Plan, deliver, plan_for_route
 from mx10.relay.courier.values import Addressee, End, Fate, Stage, StepKind, Target, TlsPolicy, Trouble
@@ -384,3 +386,63 @@ async def test_a_route_to_nowhere_decides_without_asking_anybody(result: Result,
     (fate,) = await attempt(net, made)
     assert (fate.end, fate.enhanced, fate.reason) == (end, code, "example.org does not exist")
     assert net.tried == []
+
+
+# ---------------------------------------------------------------- whatever happens
+
+_SAID = st.sampled_from(
+    [
+        TEMPORARY,
+        PERMANENT,
+        Reply.of(421, "4.3.2", "bye"),
+        Reply.of(452, "4.5.3", "too many"),
+        Reply.of(550, "5.7.25", "no name"),
+        Reply.of(521, None, "never"),
+        Reply.of(250, None, "what"),
+        Trouble.RESET,
+        Trouble.TIMEOUT,
+        Trouble.GARBAGE,
+        Trouble.OURS,
+    ]
+)
+_MAYBE = st.one_of(st.none(), st.none(), _SAID)
+_HOSTS = st.builds(
+    Host,
+    opening=st.one_of(
+        st.none(),
+        st.tuples(st.sampled_from([Stage.CONNECT, Stage.GREETING, Stage.HELLO, Stage.AUTH, Stage.TLS]), _SAID),
+    ),
+    tls=st.one_of(st.none(), st.none(), st.just(Trouble.TLS)),
+    mail=_MAYBE,
+    rcpt=st.dictionaries(st.sampled_from("abcde"), _SAID, max_size=3),
+    data=_MAYBE,
+    final=st.one_of(st.none(), st.none(), st.sampled_from([TEMPORARY, PERMANENT, Trouble.RESET, Trouble.TIMEOUT])),
+    room=st.integers(0, 6),
+    limit=st.one_of(st.none(), st.integers(1, 3)),
+    stale=st.lists(st.sampled_from([Trouble.RESET, Reply.of(421, None, "idle")]), max_size=4),
+)
+
+
+@given(st.lists(_HOSTS, min_size=1, max_size=5), st.integers(1, 5), st.sets(st.integers(0, 4)), st.booleans())
+async def test_nobody_is_lost_and_nobody_gets_it_twice_in_one_attempt(
+    hosts: list[Host], number: int, dead: set[int], requiretls: bool
+) -> None:
+    addresses = [MX1_6, MX1, MX2, MX3, "192.0.2.4"][: len(hosts)]
+    net = Net(dict(zip(addresses, hosts, strict=True)))
+    net.dead = {addresses[at]: "down" for at in dead if at < len(addresses)}
+    way = plan(*zip(["mx1", "mx1", "mx2", "mx3", "mx4"], addresses, strict=False))
+    who = addressees(*"abcde"[:number])
+    fates = await attempt(net, way, who, requiretls=requiretls)
+    assert [fate.recipient for fate in fates] == list(who)
+    having = Counter(name for host in hosts for name in host.has)
+    for fate in fates:
+        name = fate.recipient.address[0]
+        assert having[name] <= 1, "two hosts have it"
+        if fate.end is End.DELIVERED:
+            assert having[name] == 1
+        if fate.end is End.FAILED:
+            assert having[name] == 0, "returned, and delivered"
+            assert fate.reply is not None or fate.trouble is Trouble.UNABLE, "returned, though nobody refused it"
+        assert fate.enhanced[0] == {End.DELIVERED: "2", End.LATER: "4", End.FAILED: "5"}[fate.end]
+        assert fate.reason
+    assert [step.recipient for step in net.steps if step.kind is StepKind.ENDED] == [each.address for each in who]
