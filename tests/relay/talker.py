@@ -40,6 +40,7 @@ class Talker:
     connections: int = 0
     clients: list[str] = field(default_factory=list)
     open: int = 0
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     @contextlib.asynccontextmanager
     async def listening(self) -> AsyncIterator["Talker"]:
@@ -49,12 +50,11 @@ class Talker:
             context = self.context if self.implicit else None
             server = await asyncio.start_server(self._serve, self.address, self.port, ssl=context, limit=1 << 20)
             self.port = server.sockets[0].getsockname()[1]
-        tasks_before = asyncio.all_tasks()
         try:
             yield self
         finally:
             server.close()
-            for task in asyncio.all_tasks() - tasks_before - {asyncio.current_task()}:
+            for task in list(self.tasks):
                 task.cancel()
             await server.wait_closed()
             await asyncio.sleep(0)
@@ -62,6 +62,10 @@ class Talker:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         self.open += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
         self.clients.append((writer.get_extra_info("peername") or ("",))[0])
         try:
             await self._talk(reader, writer)
