@@ -5,14 +5,16 @@ import asyncio
 import socket
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
 
 from mx10.relay.courier.connection import LinkOptions, Links, Timeouts
 from mx10.relay.courier.delivery import Plan, deliver
-from mx10.relay.courier.values import Addressee, End, Fate, Step, Target, TlsPolicy
-from tests.relay.scripted import Net, addressees, letter
+from mx10.relay.courier.reports import Issuer, copy_of, orders, write_report
+from mx10.relay.courier.values import Addressee, End, Fate, Letter, Step, Target, TlsPolicy
+from tests.relay.scripted import Net, Octets, addressees, letter
 from tests.relay.talker import CLOSE, DRIP, RESET, STALL, Talker
 
 SHORT = Timeouts().at_most(1.5)
@@ -35,14 +37,23 @@ def target(host: Talker, name: str, *, tls: TlsPolicy = TlsPolicy.OPPORTUNISTIC,
 
 
 async def attempt(
-    targets: Sequence[Target], who: Sequence[Addressee] = addressees("bob"), timeouts: Timeouts = SHORT
+    targets: Sequence[Target],
+    who: Sequence[Addressee] = addressees("bob"),
+    timeouts: Timeouts = SHORT,
+    message: Letter | None = None,
 ) -> tuple[list[Fate], Net]:
     net = Net({})
     links = Links(LinkOptions("client.test", timeouts, idle=0))
     steps: list[Step] = []
     try:
         fates = await deliver(
-            Plan(tuple(targets)), letter(), who, connect=links, hosts=net, clock=net.clock, listener=steps.append
+            Plan(tuple(targets)),
+            message or letter(),
+            who,
+            connect=links,
+            hosts=net,
+            clock=net.clock,
+            listener=steps.append,
         )
     finally:
         await links.close()
@@ -80,7 +91,7 @@ async def test_every_answer_at_every_stage() -> None:
 
 
 async def test_accepted_and_dropped_before_the_final_reply_comes_again() -> None:
-    """Documented in docs/relay-courier.md: the message arrives twice, and is never lost."""
+    """Documented in docs/courier.md: the message arrives twice, and is never lost."""
     async with Talker({"END": CLOSE}).listening() as host:
         (fate,), net = await attempt([target(host, "mx1")])
         assert (fate.end, len(host.messages), net.dead) == (End.LATER, 1, {})
@@ -142,3 +153,23 @@ async def test_lmtp_that_breaks_off_between_the_replies() -> None:
         host_target = target(host, "lmtp.test", tls=TlsPolicy.NEVER, lmtp=True)
         fates, _ = await attempt([host_target], addressees("a", "b"))
     assert fates[1].end is End.LATER
+
+
+@pytest.mark.parametrize("sender", ["alice@example.com", "дарья@example.com"])
+async def test_a_refusal_comes_back_to_the_sender(sender: str) -> None:
+    """From the refusal of one host to the report at another, over the wire (RFC 3461 section 6)."""
+    async with Talker({"RCPT": b"550 5.1.1 nobody of that name\r\n"}).listening() as theirs:
+        (fate,), _ = await attempt([target(theirs, "mx1")])
+    refused = replace(letter(b"Subject: x\r\n\r\n.dot\r\nGr\xc3\xbc\xc3\x9fe\r\n"), reverse_path=sender)
+    us = Issuer("relay.example.net", "postmaster@example.net")
+    (order,) = orders(refused, [fate], us)
+    copy = await copy_of(refused.content, order, refused)
+    made = write_report(order, refused, copy, us, arrived=0, expires=0, now=0, token="0123456789abcdefghij")
+    returned = Letter("AAAAAAAAAAAAA", "", Octets(made.content), body=made.body, smtputf8=made.smtputf8)
+    async with Talker().listening() as home:
+        (fate,), _ = await attempt([target(home, "mx.example.com")], [Addressee(made.to)], message=returned)
+    assert fate.end is End.DELIVERED
+    assert [line.partition(" ")[2].partition(">")[0] for line in home.heard[1:3]] == ["FROM:<", f"TO:<{sender}"]
+    (received,) = home.messages
+    assert received == made.content
+    assert b"nobody of that name" in received
