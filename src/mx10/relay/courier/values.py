@@ -7,12 +7,17 @@ one thing that happened, a ``Fate`` what became of one recipient. Times are mill
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
 from mx10.routing import addresses
 from mx10.smtp.replies import Reply
 from mx10.smtp.syntax import Body, Ret
+
+
+# Each step of each delivery shows the address, a dozen times a message.
+_shown = lru_cache(maxsize=4096)(addresses.to_text)
 
 
 class Stage(StrEnum):
@@ -140,7 +145,7 @@ class Target:
     @property
     def text(self) -> str:
         """The address as people write it; the path of a Unix socket."""
-        return self.socket or addresses.to_text(self.address)
+        return self.socket or _shown(self.address)
 
     def __str__(self) -> str:
         return self.socket or f"{self.host}[{self.text}]:{self.port}"
