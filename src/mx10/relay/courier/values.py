@@ -15,7 +15,6 @@ from mx10.routing import addresses
 from mx10.smtp.replies import Reply
 from mx10.smtp.syntax import Body, Ret
 
-
 # Each step of each delivery shows the address, a dozen times a message.
 _shown = lru_cache(maxsize=4096)(addresses.to_text)
 
