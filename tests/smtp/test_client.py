@@ -281,6 +281,7 @@ def test_logging_in(mechanism: str | None, password: str) -> None:
 def test_no_password_is_shown_without_tls() -> None:
     client = ClientSession(ClientOptions("c", credentials=Credentials("a", "b"), nonce=lambda: "n"))
     client.receive(b"220 hi\r\n")
+    assert client.to_send().startswith(b"EHLO")
     (_, ended) = client.receive(b"250-there\r\n250 AUTH PLAIN LOGIN\r\n")
     assert isinstance(ended, Ended)
     assert "without TLS no password is shown" in ended.reply.text
@@ -296,7 +297,9 @@ def test_scram_with_a_server_that_cheats(first: str) -> None:
 
     client = ClientSession(ClientOptions("c", credentials=Credentials("a", "b"), nonce=lambda: "our-nonce"))
     client.receive(b"220 hi\r\n")
+    assert client.to_send().startswith(b"EHLO")
     client.receive(b"250-there\r\n250 AUTH SCRAM-SHA-256\r\n")
+    assert client.to_send().startswith(b"AUTH")
     ended = client.receive(b"334 " + base64.b64encode(first.encode()) + b"\r\n")[-1]
     assert isinstance(ended, Ended)
     assert (ended.stage, ended.ours) == (Stage.AUTH, True)
@@ -305,7 +308,9 @@ def test_scram_with_a_server_that_cheats(first: str) -> None:
 def test_scram_ended_before_the_server_has_shown_that_it_knows_us() -> None:
     client = ClientSession(ClientOptions("c", credentials=Credentials("a", "b"), nonce=lambda: "our-nonce"))
     client.receive(b"220 hi\r\n")
+    assert client.to_send().startswith(b"EHLO")
     client.receive(b"250-there\r\n250 AUTH SCRAM-SHA-256\r\n")
+    assert client.to_send().startswith(b"AUTH")
     assert isinstance(client.receive(b"235 2.7.0 welcome\r\n")[-1], Ended)
     assert not client.authenticated
 
@@ -348,6 +353,9 @@ LMTP = ClientOptions("c", lmtp=True)
         ((b"250 ok\r\n421 bye\r\n",), 421, "rcpt", False),
         ((b"250 ok\r\n250 ok\r\n354 go\r\n", b"421 bye\r\n"), 421, "end", False),
         ((b"250 ok\r\n250 ok\r\n250 taken?\r\n",), 451, "data", False),
+        # Taken before it was sent: a reply too many, and no delivery.
+        ((b"250 ok\r\n250 ok\r\n354 go\r\n250 taken\r\n",), 451, "end", False),
+        ((b"250 ok\r\n250 ok\r\n354 go\r\n552 5.3.4 no\r\n",), 552, "end", False),
         ((b"250 ok\r\n250 ok\r\n354 go\r\n", b"354 go on\r\n"), 451, "end", False),
         ((b"354 go\r\n",), 451, "mail", False),
         ((b"550 no\r\n250 ok\r\n354 go\r\n",), 550, "mail", False),
@@ -411,6 +419,7 @@ def test_a_refusal_while_the_content_goes_over_counts() -> None:
     client, _, _ = talk(*HELLO[:1])
     client.receive(HELLO[1])
     client.send(Envelope(ANN, (BOB,)), None, Facts(9))
+    client.to_send()
     client.receive(b"250 a\r\n250 b\r\n354 c\r\n")
     client.write(b"a\r\n")
     _, done, ended = client.receive(b"552 5.3.4 too much\r\n")
@@ -502,9 +511,11 @@ def test_a_lost_connection(ended: bool) -> None:
 def test_limits_of_the_receiver() -> None:
     client = ClientSession(ME)
     client.receive(b"220 hi\r\n")
+    assert client.to_send().startswith(b"EHLO")
     client.receive(b"250-there\r\n250-PIPELINING\r\n250 LIMITS MAILMAX=1 RCPTMAX=7 RCPTDOMAINMAX=2 X\r\n")
     assert (client.ready, client.recipients_at_once, client.domains_at_once) == (True, 7, 2)
     client.send(Envelope(ANN, (BOB,)), b"")
+    client.to_send()
     client.receive(b"550 a\r\n503 a\r\n503 a\r\n")
     assert not client.ready
     assert not client.ended

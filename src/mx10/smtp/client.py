@@ -238,6 +238,9 @@ class ClientSession:
         self._reader = ReplyReader()
         self._out: list[bytes] = []
         self._awaited: deque[_Awaited] = deque()
+        # Replies that came, and commands that were handed out to be sent; the greeting counts as one.
+        self._replied = 0
+        self._sent = 1
         self._events: list[ClientEvent] = []
         self._handshaking = False
         self._tls_tried = False
@@ -295,6 +298,7 @@ class ClientSession:
         """What is to be sent now; afterwards it counts as sent."""
         if not self._out:
             return b""
+        self._sent = self._replied + len(self._awaited)
         data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
         self._out.clear()
         return data
@@ -427,9 +431,10 @@ class ClientSession:
     # Replies.
 
     def _on_reply(self, reply: Reply) -> None:
-        if not self._awaited:
+        if not self._awaited or self._replied >= self._sent:
             self._unasked(reply)
             return
+        self._replied += 1
         awaited = self._awaited.popleft()
         self._events.append(Replied(awaited.stage, awaited.command, reply))
         if reply.code == 421 and awaited.stage is not Stage.QUIT:
@@ -439,8 +444,11 @@ class ClientSession:
         _HANDLERS[awaited.stage](self, awaited, reply)
 
     def _unasked(self, reply: Reply) -> None:
-        """A reply to nothing: 421 may come at any moment, and a server that cannot take more of the content may say so
-        before it ends. Behind any other one, no reply could be told to belong to its command."""
+        """A reply to nothing, or to what was not sent yet.
+
+        421 may come at any moment, and a server that cannot take more of the content may say so before it ends. Behind
+        any other one, no reply could be told to belong to its command.
+        """
         self._events.append(Replied(self.stage, "", reply))
         if reply.code == 421 or (self._now is not None and reply.code >= 400):
             self._break(reply, ours=False)
