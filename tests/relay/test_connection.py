@@ -349,6 +349,9 @@ async def test_logging_in(tmp_path: Path) -> None:
     context, _ = contexts(tmp_path)
     secret = tmp_path / "secret"
     secret.write_text("ann\nopen sesame\n")
+    with pytest.raises(ValueError, match="everybody may read it: chmod 640"):
+        read_credentials(secret)
+    secret.chmod(0o600)
     assert read_credentials(secret) == Credentials("ann", "open sesame")
     says = {"AUTH": b"235 2.7.0 welcome\r\n"}
     async with Talker(says, context=context, offers=("AUTH PLAIN",)).listening() as host:
@@ -370,6 +373,7 @@ async def test_logging_in(tmp_path: Path) -> None:
 async def test_credentials_that_cannot_be_read(text: str, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_bytes(text.encode("utf-8", "surrogateescape"))
+    secret.chmod(0o600)
     with pytest.raises(ValueError, match="secret"):
         read_credentials(secret)
     target = Target("x", b"\x7f\0\0\1", 1, credentials=secret)

@@ -18,6 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
+from mx10.relay.courier.transports import TransportError, read_secret
 from mx10.relay.courier.values import (
     Addressee,
     Answered,
@@ -41,8 +42,6 @@ from mx10.smtp.syntax import MailParameters, RcptParameters
 
 WHOLE: Final = 256 << 10
 """Octets of a message that is sent from memory; a larger one is read while it goes over."""
-MAX_CREDENTIALS: Final = 4096
-"""Octets of a file with a user name and a password."""
 
 _EARLY: Final = 65536
 """Octets that may come before somebody waits for them."""
@@ -159,20 +158,18 @@ class LinkOptions:
 
 
 def read_credentials(path: Path) -> Credentials:
-    """A user name in the first line of a file, a password in the second.
+    """A user name in the first line of a file, a password in the second; others may not read it.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it holds something else.
+        ValueError: it cannot be read, others may read it, or it holds something else (``TransportError``).
     """
-    with path.open("rb") as file:
-        data = file.read(MAX_CREDENTIALS + 1)
     try:
-        lines = data.decode().splitlines()
+        lines = read_secret(path).decode().splitlines()
     except UnicodeDecodeError:
-        raise ValueError(f"{path} is not UTF-8") from None
-    if len(data) > MAX_CREDENTIALS or len(lines) != 2 or not all(lines):
-        raise ValueError(f"{path}: write the user name in the first line and the password in the second, and no more")
+        raise TransportError(f"{path} is not UTF-8") from None
+    if len(lines) != 2 or not all(lines):
+        what = "write the user name in the first line and the password in the second, and no more"
+        raise TransportError(f"{path}: {what}")
     return Credentials(lines[0], lines[1])
 
 
@@ -331,7 +328,7 @@ class SmtpLink:
             return self._options.credentials
         try:
             return read_credentials(self.target.credentials)
-        except (OSError, ValueError) as error:
+        except TransportError as error:
             raise ConnectionTrouble(Stage.CONNECT, Trouble.OURS, f"no credentials: {error}") from None
 
     def _client_options(self, credentials: Credentials | None, hostname: str) -> ClientOptions:
