@@ -1,6 +1,8 @@
 """DNS over QUIC: questions, and clients that break the rules."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,9 +11,9 @@ from typing import Any
 import pytest
 from aioquic.asyncio.client import connect
 from aioquic.asyncio.protocol import QuicConnectionProtocol
-from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.configuration import SMALLEST_MAX_DATAGRAM_SIZE, QuicConfiguration
 from aioquic.quic.connection import QuicConnection
-from aioquic.quic.events import ConnectionTerminated, QuicEvent, StreamDataReceived
+from aioquic.quic.events import ConnectionTerminated, QuicEvent, StreamDataReceived, StreamReset
 
 from mx10.config import NameserverSettings
 from mx10.dns import rrtypes as rr
@@ -20,7 +22,20 @@ from mx10.dns.rrtypes import Rcode
 from mx10.dns.wirename import from_text
 from mx10.nameserver.listeners import Listeners, bind_datagrams, serve_on
 from mx10.nameserver.padding import BLOCK
-from mx10.nameserver.quic import EXCESSIVE_LOAD, MOST_IN, NO_ERROR, PROTOCOL_ERROR, QuicSockets, make_configuration
+from mx10.nameserver.quic import (
+    EXCESSIVE_LOAD,
+    HANDSHAKES,
+    HANDSHAKES_PER_CLIENT,
+    INTERNAL_ERROR,
+    MOST_IN,
+    NO_ERROR,
+    PROTOCOL_ERROR,
+    Connection,
+    Handshakes,
+    QuicSockets,
+    make_configuration,
+)
+from mx10.nameserver.relay import Relay
 from mx10.nameserver.responder import Responder
 from mx10.nameserver.table import ZoneTable
 from mx10.nameserver.tls import TlsError
@@ -29,6 +44,7 @@ from tests.nameserver.test_transfers import APEX, a, a_zone
 
 NAME = from_text("www.one.example.")
 QUERY = make_query(NAME, rr.A, id=0)
+NOTIFY = b"\0\0\x20" + make_query(APEX, rr.SOA, id=0)[3:]
 
 
 def framed(message: bytes) -> bytes:
@@ -42,6 +58,7 @@ class Client(QuicConnectionProtocol):
         super().__init__(quic, stream_handler)
         self.received: dict[int, bytes] = {}
         self.ended: dict[int, asyncio.Event] = {}
+        self.reset: dict[int, int] = {}
         self.terminated: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     def quic_event_received(self, event: QuicEvent) -> None:
@@ -49,6 +66,9 @@ class Client(QuicConnectionProtocol):
             self.received[event.stream_id] = self.received.get(event.stream_id, b"") + event.data
             if event.end_stream:
                 self.ended.setdefault(event.stream_id, asyncio.Event()).set()
+        elif isinstance(event, StreamReset):
+            self.reset[event.stream_id] = event.error_code
+            self.ended.setdefault(event.stream_id, asyncio.Event()).set()
         elif isinstance(event, ConnectionTerminated) and not self.terminated.done():
             self.terminated.set_result(event.error_code)
 
@@ -92,14 +112,17 @@ class Serving:
 
 
 @asynccontextmanager
-async def serve(folder: Path, **limits: float) -> AsyncIterator[Serving]:
+async def serve(folder: Path, desk: Path | None = None, **limits: float) -> AsyncIterator[Serving]:
     settings = settings_of(folder, **limits)
     sock = bind_datagrams(("127.0.0.1", 0))
     port = sock.getsockname()[1]
-    responder = Responder(ZoneTable({APEX: a_zone(www=a(7)).pack()}), settings)
+    relay = Relay(str(desk)) if desk is not None else None
+    responder = Responder(ZoneTable({APEX: a_zone(www=a(7)).pack()}), settings, relay)
     listeners = await serve_on(responder, [], settings, quic=QuicSockets([sock], make_configuration(settings)))
-    yield Serving(listeners, port, settings)
-    listeners.close()
+    try:
+        yield Serving(listeners, port, settings)
+    finally:
+        listeners.close()
 
 
 @pytest.fixture
@@ -152,6 +175,136 @@ async def test_who_breaks_the_rules_is_sent_away(octets: bytes, serving: Serving
     # Others are answered.
     async with serving.client() as client:
         assert (await client.answer(client.send(framed(QUERY)))).rcode == Rcode.NOERROR
+
+
+async def test_nothing_is_done_for_what_comes_with_a_broken_question(tmp_path: Path) -> None:
+    asked: list[object] = []
+
+    async def take(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(writer)
+        writer.close()
+
+    async with (
+        await asyncio.start_unix_server(take, tmp_path / "desk"),
+        serve(tmp_path, tmp_path / "desk") as serving,
+        serving.client() as client,
+    ):
+        quic = client._quic
+        quic.send_stream_data(quic.get_next_available_stream_id(), b"\0", end_stream=True)
+        client.send(framed(NOTIFY))
+        assert await client.end() == PROTOCOL_ERROR
+        assert asked == []
+
+
+async def test_an_answer_that_is_no_longer_wanted(serving: Serving) -> None:
+    """STOP_SENDING may come with the question; the others of the same packet are answered (RFC 9250 section 4.3.1)."""
+    broken: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: broken.append(context))
+    async with serving.client() as client:
+        quic = client._quic
+        unwanted = quic.get_next_available_stream_id()
+        quic.send_stream_data(unwanted, framed(QUERY), end_stream=True)
+        quic.stop_stream(unwanted, 3)
+        wanted = client.send(framed(QUERY))
+        assert (await client.answer(wanted)).rcode == Rcode.NOERROR
+        assert client.received.get(unwanted, b"") == b""
+    assert broken == []
+
+
+async def test_a_steward_who_has_nothing_to_say(tmp_path: Path) -> None:
+    """The client is told that nothing will come (DOQ_INTERNAL_ERROR), and need not wait."""
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(1)
+        writer.close()
+
+    desk = tmp_path / "desk"
+    async with (
+        await asyncio.start_unix_server(take, desk),
+        serve(tmp_path, desk) as serving,
+        serving.client() as client,
+    ):
+        stream = client.send(framed(NOTIFY))
+        async with asyncio.timeout(10):
+            await client.ended.setdefault(stream, asyncio.Event()).wait()
+        assert client.reset == {stream: INTERNAL_ERROR}
+
+
+async def test_nothing_stays_of_connections_that_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker's garbage collector looks at nothing that has lived for a while, so there must be no circles."""
+    server: Serving
+    made: weakref.WeakSet[object] = weakref.WeakSet()
+    turned_away = asyncio.Event()
+    begin = Connection.__init__
+
+    def noted(self: Connection, *arguments: Any, **named: Any) -> None:
+        begin(self, *arguments, **named)
+        if server.listeners.connections == 2:
+            turned_away.set()
+        made.update((self, self._quic))
+
+    async def ask() -> None:
+        async with server.client() as client:
+            await client.answer(client.send(framed(QUERY)))
+
+    monkeypatch.setattr(Connection, "__init__", noted)
+    async with serve(tmp_path, tcp_connections_per_client=2) as server, asyncio.timeout(20):
+        gc.disable()
+        try:
+            async with server.client() as first, server.client() as second:
+                await first.answer(first.send(framed(QUERY)))
+                third = asyncio.ensure_future(ask())
+                await turned_away.wait()  # there is no place for a third; it tries again, and gets one later
+                second.send(b"\0")  # it is sent away
+                assert await second.end() == PROTOCOL_ERROR
+                assert made
+            await third
+            while made:  # noqa: ASYNC110  # nobody says that it is so
+                await asyncio.sleep(0.01)
+        finally:
+            gc.enable()
+        assert server.listeners.connections == 0
+
+
+async def test_who_begins_too_many_connections_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mx10.nameserver.quic.HANDSHAKES_PER_CLIENT", 2)
+    loop = asyncio.get_running_loop()
+    async with serve(tmp_path) as serving:
+        begun = loop.time()
+        for _ in range(3):
+            async with serving.client() as client:
+                assert (await client.answer(client.send(framed(QUERY)))).rcode == Rcode.NOERROR
+        # The third was heard when it sent again.
+        assert loop.time() - begun > 0.4
+
+
+def test_how_many_connections_may_begin() -> None:
+    handshakes = Handshakes()
+    assert sum(handshakes.admits("192.0.2.1", 0.0) for _ in range(1000)) == HANDSHAKES_PER_CLIENT
+    # One network of IPv6 is one client, and whoever has had enough takes nothing from others.
+    assert sum(handshakes.admits(f"2001:db8::{each:x}", 0.0) for each in range(1000)) == HANDSHAKES_PER_CLIENT
+    others = sum(handshakes.admits(f"198.51.100.{each}", 0.0) for each in range(256))
+    assert others == HANDSHAKES - 2 * HANDSHAKES_PER_CLIENT
+    assert handshakes.admits("192.0.2.1", 1.0)
+
+
+@pytest.mark.parametrize("size", [7, SMALLEST_MAX_DATAGRAM_SIZE - 1, SMALLEST_MAX_DATAGRAM_SIZE])
+async def test_who_may_have_forged_an_address_gets_no_more_than_he_sent(size: int, serving: Serving) -> None:
+    """Our versions are told only where a connection could have begun (RFC 9000 sections 5.2.2 and 6)."""
+    received: asyncio.Queue[bytes] = asyncio.Queue()
+
+    class Receiver(asyncio.DatagramProtocol):
+        def datagram_received(self, data: bytes, addr: object) -> None:
+            received.put_nowait(data)
+
+    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+        Receiver, remote_addr=("127.0.0.1", serving.port)
+    )
+    transport.sendto((b"\xc0" + b"\x1a\x2a\x3a\x4a" + bytes(size))[:size])
+    async with serving.client() as client:  # it came later, so that one is done with
+        await client.answer(client.send(framed(QUERY)))
+    transport.close()
+    assert received.qsize() == (size >= SMALLEST_MAX_DATAGRAM_SIZE)
 
 
 async def test_streams_for_one_direction_have_no_place(serving: Serving) -> None:

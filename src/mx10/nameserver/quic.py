@@ -4,7 +4,9 @@ aioquic does QUIC itself; it is imported where this is configured, and nowhere e
 first (RETRY, RFC 9000 section 8.1.2), so nobody can have us send anything worth mentioning to somebody else. The limits
 of TCP hold: connections in all, for each client, and idle time. Beyond them, a connection brings and takes
 ``MOST_IN`` and ``MOST_OUT`` octets, and is closed then: QUIC's flow control lets a client make us hold as much as it
-likes otherwise, in gaps it never fills and in answers it never acknowledges.
+likes otherwise, in gaps it never fills and in answers it never acknowledges. And a handshake, in Python, costs some
+milliseconds: each client has so many a second (``HANDSHAKES_PER_CLIENT``), and all have (``HANDSHAKES``), so that
+questions by other ways get their turn.
 
 Resumption, and questions before the handshake has ended (0-RTT), are not offered. A connection belongs to a worker: a
 client whose address changes may reach another one, and has to begin anew. Zone transfers go over TCP and TLS.
@@ -13,14 +15,14 @@ client whose address changes may reach another one, and has to begin anew. Zone 
 import asyncio
 import socket
 from collections.abc import Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 from aioquic.asyncio.protocol import QuicConnectionProtocol
 from aioquic.asyncio.server import QuicServer
-from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.configuration import SMALLEST_MAX_DATAGRAM_SIZE, QuicConfiguration
 from aioquic.quic.connection import QuicConnection
 from aioquic.quic.events import ConnectionTerminated, QuicEvent, StreamDataReceived, StreamReset
 
@@ -28,6 +30,7 @@ from mx10.config import NameserverSettings
 from mx10.dns.message import parse
 from mx10.dns.wirename import WireError
 from mx10.nameserver.padding import padded
+from mx10.nameserver.rate import Rate
 from mx10.nameserver.relay import Relay, is_operation, is_transfer
 from mx10.nameserver.tcp import Connections, whose
 from mx10.nameserver.tls import TlsError, load_certificate
@@ -38,7 +41,14 @@ MOST_IN: Final = 128 << 10
 MOST_OUT: Final = 512 << 10
 """Octets of answers that one connection may take."""
 
+HANDSHAKES_PER_CLIENT: Final = 25
+"""Connections that one client may begin in a second at one socket. More are not heard; a client that sends again, as
+all do, gets its turn then."""
+HANDSHAKES: Final = 100
+"""The same for all clients together: less than half of a worker's time."""
+
 NO_ERROR: Final = 0
+INTERNAL_ERROR: Final = 1
 PROTOCOL_ERROR: Final = 2
 EXCESSIVE_LOAD: Final = 4
 """Error codes of RFC 9250 section 4.3."""
@@ -95,21 +105,63 @@ async def listen_quic(sock: socket.socket, configuration: QuicConfiguration, con
     Args:
         connections: those of the worker, over TCP, TLS and QUIC.
     """
+    create = partial(Connection, connections=connections, handshakes=Handshakes())
     _, server = await asyncio.get_running_loop().create_datagram_endpoint(
-        lambda: QuicServer(
-            configuration=configuration, create_protocol=partial(Connection, connections=connections), retry=True
-        ),
-        sock=sock,
+        lambda: Server(configuration=configuration, create_protocol=create, retry=True), sock=sock
     )
     return server
+
+
+class Handshakes:
+    """How many connections may begin."""
+
+    def __init__(self) -> None:
+        self._each = Rate(HANDSHAKES_PER_CLIENT)
+        self._all = Rate(HANDSHAKES)
+
+    def admits(self, host: str, now: float) -> bool:
+        """Whether one more may begin; it counts.
+
+        Args:
+            host: an IP address.
+            now: seconds on a clock that does not go back.
+        """
+        # Who has had enough takes nothing from the others.
+        return self._each.admits(host, now) and self._all.admits("::", now)
+
+
+class Server(QuicServer):
+    """One socket."""
+
+    def datagram_received(self, data: bytes | str, addr: tuple[str, int]) -> None:
+        """A datagram; it may be anything."""
+        assert isinstance(data, bytes)
+        if len(data) < SMALLEST_MAX_DATAGRAM_SIZE and data[:1] >= b"\x80" and data[1:5] not in self._versions:
+            # Too short to begin a connection of any version: it is not told ours (RFC 9000 section 5.2.2), as who
+            # forges addresses would have us send more than was sent to us.
+            return
+        super().datagram_received(data, addr)
+
+    @property
+    def _versions(self) -> list[bytes]:
+        return [each.to_bytes(4, "big") for each in self._configuration.supported_versions]
 
 
 class Connection(QuicConnectionProtocol):
     """One client."""
 
-    def __init__(self, quic: QuicConnection, stream_handler: None = None, *, connections: Connections) -> None:
+    def __init__(
+        self,
+        quic: QuicConnection,
+        stream_handler: None = None,
+        *,
+        connections: Connections,
+        handshakes: Handshakes,
+    ) -> None:
         super().__init__(quic, stream_handler)
         self._connections = connections
+        self._handshakes = handshakes
+        self._ending = False
         self._streams: dict[int, bytearray] = {}
         self._operations: set[asyncio.Task[None]] = set()
         self._peer: tuple[str, int] | None = None
@@ -123,23 +175,31 @@ class Connection(QuicConnectionProtocol):
             host = addr[0].partition("%")[0]
             self._peer, self._client = (host, addr[1]), whose(host)
             self._address = socket.inet_pton(socket.AF_INET6 if ":" in host else socket.AF_INET, host)
-            if not self._connections.admit(self, self._client):
+            if not (self._handshakes.admits(host, self._loop.time()) and self._connections.admit(self, self._client)):
                 # Not a word: the server forgets it as if it had ended.
                 self._connection_terminated_handler()
+                self._dissolve()
                 return
         super().datagram_received(data, addr)
+        if self._ending:
+            return
         # Gaps count: what is held is what the highest offsets of the streams say, not what has come.
         if self._quic._local_max_data.used > MOST_IN or self._sent > MOST_OUT:
             self._end(NO_ERROR)
 
     def quic_event_received(self, event: QuicEvent) -> None:
         """What aioquic found in a datagram."""
-        if isinstance(event, StreamDataReceived):
+        if isinstance(event, ConnectionTerminated):
+            self._ending = True
+            self._gone()
+            # aioquic is still at it.
+            self._loop.call_soon(self._dissolve)
+        elif self._ending:
+            return  # what came in the same packet as what ended it
+        elif isinstance(event, StreamDataReceived):
             self._take(event.stream_id, event.data, event.end_stream)
         elif isinstance(event, StreamReset):
             self._streams.pop(event.stream_id, None)
-        elif isinstance(event, ConnectionTerminated):
-            self._gone()
 
     def _take(self, stream: int, data: bytes, ended: bool) -> None:
         # Clients open streams for both directions, and those alone (RFC 9250 section 4.2).
@@ -186,11 +246,16 @@ class Connection(QuicConnectionProtocol):
             async for response in responses:
                 self._answer(stream, response)
                 break  # transfers alone have more
+            else:
+                # The steward has nothing to say; the client need not wait for it.
+                self._quic.reset_stream(stream, INTERNAL_ERROR)
         self.transmit()
 
     def _answer(self, stream: int, response: bytes) -> None:
         self._sent += len(response)
-        self._quic.send_stream_data(stream, len(response).to_bytes(2, "big") + response, end_stream=True)
+        # A client that no longer wants the answer said so (STOP_SENDING, RFC 9250 section 4.3.1).
+        with suppress(RuntimeError, ValueError):
+            self._quic.send_stream_data(stream, len(response).to_bytes(2, "big") + response, end_stream=True)
 
     def is_served(self, _now: float, _stall_seconds: float) -> bool:
         """Whether an operation goes on for the client."""
@@ -202,13 +267,29 @@ class Connection(QuicConnectionProtocol):
         self._gone()
 
     def _end(self, code: int) -> None:
-        self.close(error_code=code)
+        if not self._ending:
+            self._ending = True
+            self.close(error_code=code)
 
     def _gone(self) -> None:
         self._streams.clear()
         for task in self._operations:
             task.cancel()
         self._connections.forget(self, self._client)
+
+    def _dissolve(self) -> None:
+        """Take apart what has ended. aioquic's objects know each other in circles, and a worker's garbage collector
+        looks at what is young alone: connections that lived for a while would stay for ever."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        vars(self._quic).clear()
+        self._connection_id_issued_handler = self._connection_id_retired_handler = _nothing
+        self._connection_terminated_handler = _nothing
+
+
+def _nothing(*_: object) -> None:
+    """In the place of what the server wanted to be told."""
 
 
 def _has_keepalive(message: bytes) -> bool:
