@@ -54,6 +54,7 @@ def test_senders(argument: str, sender: str) -> None:
         ('FROM:<"ann@one.test>', 501),
         ("FROM:<ann@one.test>> SIZE=1", 501),
         (f"FROM:<{'a' * 65}@one.test>", 501),
+        (f"FROM:<{'a.' * 32}a@one.test>", 501),
         (f"FROM:<a@{'a.' * 130}test>", 501),
         ("FROM:<ann@192.0.2.1>", 501),
         ("FROM:<ånn@one.test>", 553),

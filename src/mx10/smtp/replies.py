@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal
 
 MAX_LINE: Final = 2048
@@ -54,17 +55,21 @@ class Reply:
 
     def octets(self) -> bytes:
         """As it goes over the wire. Whatever the text holds, it is a reply of so many lines and no more."""
-        head = f"{self.enhanced} " if self.enhanced else ""
-        texts = [_CONTROLS.sub("?", line).encode()[: _TEXT - len(head)] for line in self.lines]
-        last = len(texts) - 1
-        marks = (b"-" if number < last else b" " for number in range(len(texts)))
-        lines = (
-            b"%d%b%b%b\r\n" % (self.code, mark, head.encode(), text) for mark, text in zip(marks, texts, strict=True)
-        )
-        return b"".join(lines)
+        return _octets(self)
 
     def __str__(self) -> str:
         return f"{self.code} {f'{self.enhanced} ' if self.enhanced else ''}{self.text}"
+
+
+@lru_cache(maxsize=1024)
+def _octets(reply: Reply) -> bytes:
+    # Most replies of a receiver are a handful, again and again.
+    head = f"{reply.enhanced} " if reply.enhanced else ""
+    texts = [_CONTROLS.sub("?", line).encode()[: _TEXT - len(head)] for line in reply.lines]
+    last = len(texts) - 1
+    marks = (b"-" if number < last else b" " for number in range(len(texts)))
+    lines = (b"%d%b%b%b\r\n" % (reply.code, mark, head.encode(), text) for mark, text in zip(marks, texts, strict=True))
+    return b"".join(lines)
 
 
 class ReplyReader:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal, TypeVar
 
-from mx10.names import AddressError, parse_address
+from mx10.names import MAX_LOCAL, AddressError, parse_address
 from mx10.smtp.replies import Reply
 
 MAX_ENVID: Final = 100
@@ -25,9 +25,12 @@ Ret = Literal["FULL", "HDRS"]
 
 # Most addresses are of this form, and reading them any other way takes ten times as long.
 _TYPICAL: Final = re.compile(
-    r"<([A-Za-z0-9_+=-]{1,64}(?:\.[A-Za-z0-9_+=-]{1,64}){0,8})@"
-    r"((?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.){1,8}[A-Za-z][A-Za-z0-9-]{0,61}[A-Za-z0-9])>"
+    r"(?:FROM|TO):<([A-Za-z0-9_+=-]{1,64}(?:\.[A-Za-z0-9_+=-]{1,64}){0,8})@"
+    r"((?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.){1,8}[A-Za-z][A-Za-z0-9-]{0,61}[A-Za-z0-9])>",
+    re.IGNORECASE,
 )
+_LONGEST: Final = 256
+"""Characters of a path (RFC 5321 section 4.5.3.1.3)."""
 _ROUTE: Final = re.compile(r"@[^:<>@,]+(?:,@[^:<>@,]+)*:")
 _KEYWORD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
 _VALUE: Final = re.compile(r"[^\0-\x20=\x7f]+")
@@ -86,9 +89,9 @@ def parse_mail(argument: str, offered: frozenset[str]) -> MailParameters:
     Raises:
         CommandError: it is wrong.
     """
+    if argument[:1] in "Ff" and (address := _typical(argument)):
+        return MailParameters(address)
     path, rest = _split(argument, "FROM:")
-    if not rest and (match := _TYPICAL.fullmatch(path)) and len(path) <= 256:
-        return MailParameters(f"{match[1]}@{match[2].lower()}")
     given = _parameters(rest)
     smtputf8 = "SMTPUTF8" in given
     if smtputf8:
@@ -119,9 +122,9 @@ def parse_rcpt(argument: str, offered: frozenset[str], *, smtputf8: bool) -> Rcp
     Raises:
         CommandError: it is wrong.
     """
+    if argument[:1] in "Tt" and (address := _typical(argument)):
+        return RcptParameters(address)
     path, rest = _split(argument, "TO:")
-    if not rest and (match := _TYPICAL.fullmatch(path)) and len(path) <= 256:
-        return RcptParameters(f"{match[1]}@{match[2].lower()}")
     given = _parameters(rest)
     # RFC 5321 section 4.5.1: the one address without a domain.
     recipient = "postmaster" if path.lower() == "<postmaster>" else _address(path, smtputf8, sender=False)
@@ -129,6 +132,14 @@ def parse_rcpt(argument: str, offered: frozenset[str], *, smtputf8: bool) -> Rcp
     orcpt = _take(given, "ORCPT", "DSN", offered, lambda text: _original(text, smtputf8))
     _no_more(given)
     return RcptParameters(recipient, notify, orcpt)
+
+
+def _typical(argument: str) -> str:
+    """The address in an argument of the usual form; empty for any other, which others look at."""
+    match = _TYPICAL.fullmatch(argument) if len(argument) < _LONGEST else None
+    if match is None or len(match[1]) > MAX_LOCAL:
+        return ""
+    return f"{match[1]}@{match[2].lower()}"
 
 
 def _split(argument: str, keyword: str) -> tuple[str, str]:
