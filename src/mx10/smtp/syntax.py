@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal, TypeVar
 
-from mx10.names import MAX_LOCAL, AddressError, parse_address
+from mx10.names import MAX_LOCAL, AddressError, ascii_text, parse_address
 from mx10.smtp.replies import Reply
 
 MAX_ENVID: Final = 100
@@ -180,9 +180,11 @@ def _address(path: str, smtputf8: bool, *, sender: bool) -> str:
     if not text.isascii() and not smtputf8:
         raise CommandError(553, "5.6.7", "an address that is not ASCII needs SMTPUTF8 (RFC 6531)")
     try:
-        return str(parse_address(text))
+        address = parse_address(text)
     except AddressError as error:
         raise CommandError(501 if sender else 553, status, str(error)) from None
+    shown = str(address)
+    return shown if address.domain is None else f"{shown.rpartition('@')[0]}@{ascii_text(address.domain)}"
 
 
 def _parameters(text: str) -> dict[str, str | None]:
