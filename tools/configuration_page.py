@@ -27,6 +27,7 @@ FORMS: Final = {
     settings.Network: "a network, as 192.0.2.0/24",
     settings.StoreUrl: "a URL",
     settings.AccessEntry: "a network, as 192.0.2.0/24, or a key, as key:transfer.example, or both joined by +",
+    settings.Domain: "a domain",
     settings.NotifyTarget: "an IP address, a port if wanted, and #KEY if wanted",
 }
 

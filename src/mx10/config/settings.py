@@ -480,6 +480,134 @@ class DnssecSettings:
     """Nameservers to ask for DS records. Empty: all those of the parent zone, as the resolver finds them."""
 
 
+def _domain_or_all(text: str) -> None:
+    """``example.com`` or ``*``: names are read whole where they are used."""
+    if not text or any(char.isspace() or char == "@" for char in text):
+        raise ValueError("should be a domain, as in example.com")
+
+
+Domain = Annotated[str, Form(_domain_or_all)]
+
+
+@dataclass(frozen=True, slots=True)
+class RelaySettings:
+    """The relay: a backup MX, and a sender for those who log in (`docs/relay.md`). It runs where it listens."""
+
+    listen: tuple[AddressAndPort, ...] = ()
+    """Addresses to take mail at from other mail servers, as `192.0.2.1:25`; the port wants to be said. Without one the
+    relay is off."""
+
+    submission_listen: tuple[AddressAndPort, ...] = ()
+    """Addresses for those who log in, as `192.0.2.1:587` (RFC 6409): AUTH is wanted, and TLS before it."""
+
+    submissions_listen: tuple[AddressAndPort, ...] = ()
+    """The same with TLS from the first octet, as `192.0.2.1:465` (RFC 8314 section 3.3)."""
+
+    hostname: str = ""
+    """Name of this host, in the greeting, in EHLO and in Received; MX records that name it are ours. Empty: the name
+    the system has."""
+
+    other_names: tuple[Domain, ...] = ()
+    """Further names and addresses by which MX records may mean this host."""
+
+    domains: tuple[Domain, ...] = ()
+    """Domains to take mail for, and to pass it on by their MX records to exchangers better than this host, or as
+    `transports` says. `mx10 backup` adds some in the store."""
+
+    backup_published: bool = True
+    """Take mail also for every zone of the store one of whose MX records names this host."""
+
+    trusted: tuple[Network, ...] = ()
+    """Networks that may send to anywhere without logging in. Mind that whatever runs there may, too."""
+
+    users: Path | None = None
+    """File of who may log in: a line `NAME SCRAM-SHA-256$...` each, as `mx10 relay-user NAME` prints it. It is read
+    again when it changes."""
+
+    tls_certificate: Path | None = None
+    """File (PEM) of the certificate and those that vouch for it, for STARTTLS; read again when it changes, with the
+    rights of `nameserver.user`. Without one there is no STARTTLS, and nobody can log in."""
+
+    tls_key: Path | None = None
+    """File (PEM) of the certificate's private key."""
+
+    message_mb: Annotated[int, Range(1, 2048)] = 50
+    """Largest message, in MiB (SIZE, RFC 1870)."""
+
+    recipients: Annotated[int, Range(100, 100_000)] = 1000
+    """Recipients of one message; a sender with more is told to send the rest in another (RFC 5321 section 4.5.3.1.8
+    wants 100 at least)."""
+
+    connections: Annotated[int, Range(1, 1_000_000)] = 1000
+    """Connections that are open at the same time; one more is told to come later (421)."""
+
+    command_seconds: Annotated[float, Range(0.1, 3600)] = 300.0
+    """Seconds to wait for a client's next command, or for more of its message (RFC 5321 section 4.5.3.2.7)."""
+
+    message_seconds: Annotated[float, Range(1, 86400)] = 3600.0
+    """Seconds that a whole message may take, however steadily it trickles in."""
+
+    hops: Annotated[int, Range(25, 1000)] = 100
+    """Received fields from which on a message is taken to go in circles, and refused (RFC 5321 section 6.3)."""
+
+    transports: tuple[str, ...] = ()
+    """Where mail goes against what MX records say, one a domain, `*` for all others (`docs/courier.md`)."""
+
+    port: Annotated[int, Range(1, 65535)] = 25
+    """Port of other exchangers; another one than 25 is for trying things out."""
+
+    ca_file: Path | None = None
+    """File (PEM) of authorities whose certificates count where TLS is to be verified. Unset: those of the system."""
+
+    spool: Path | None = None
+    """Folder of messages that wait: `spool.db` (with SQLite) and the bodies of large ones. Unset: the folder `spool`
+    beside the store."""
+
+    body_in_database_kb: Annotated[int, Range(0, 65536)] = 64
+    """Messages up to so many KiB are kept in the database, larger ones as files."""
+
+    loaded: Annotated[int, Range(100, 10_000_000)] = 10_000
+    """Recipients that are kept in memory at the same time; all others wait in the database."""
+
+    deliveries: Annotated[int, Range(1, 10_000)] = 200
+    """Messages on their way to other hosts at the same time."""
+
+    deliveries_per_hop: Annotated[int, Range(1, 1000)] = 20
+    """The same to one next hop at most; it begins with two, and learns."""
+
+    messages_per_minute_per_hop: Annotated[int, Range(0, 1_000_000)] = 0
+    """Messages that go to one next hop in a minute. 0: no limit."""
+
+    idle_seconds: Annotated[float, Range(0, 300)] = 5.0
+    """Seconds that a connection to another host is kept for the next message."""
+
+    retry_seconds: Annotated[int, Range(1, 86400)] = 300
+    """Seconds to the second attempt. Each further one comes after twice as long, give or take a tenth (RFC 5321
+    section 4.5.4.1)."""
+
+    retry_longest_seconds: Annotated[int, Range(1, 604800)] = 14400
+    """Seconds between two attempts at most."""
+
+    expire_hours: Annotated[int, Range(1, 2160)] = 120
+    """Hours after which a message is returned that could not be delivered."""
+
+    report_expire_hours: Annotated[int, Range(1, 2160)] = 24
+    """The same for reports (null return path): nobody hears of it when they are given up."""
+
+    delay_hours: Annotated[int, Range(0, 2160)] = 4
+    """Hours after which a sender is told that a message still waits, unless it wanted no such report. 0: never."""
+
+    probe_seconds: Annotated[int, Range(1, 3600)] = 20
+    """Seconds after which a next hop that is down is tried again; the pause grows up to `probe_longest_seconds`."""
+
+    probe_longest_seconds: Annotated[int, Range(1, 86400)] = 300
+    """Seconds between two such attempts at most: so much after a primary is back its mail begins to flow."""
+
+    postmaster: str = ""
+    """Address that gets mail to our postmaster, and double bounces. Empty: such mail is refused, and double bounces
+    are dropped, counted and logged."""
+
+
 @dataclass(frozen=True, slots=True)
 class ResolverSettings:
     """Looking up: whom to ask and for how long."""
@@ -558,6 +686,7 @@ class Config:
     following: FollowingSettings = field(default_factory=FollowingSettings)
     update: UpdateSettings = field(default_factory=UpdateSettings)
     dnssec: DnssecSettings = field(default_factory=DnssecSettings)
+    relay: RelaySettings = field(default_factory=RelaySettings)
     resolver: ResolverSettings = field(default_factory=ResolverSettings)
     routing: RoutingSettings = field(default_factory=RoutingSettings)
     log: LogSettings = field(default_factory=LogSettings)
@@ -571,6 +700,7 @@ SECTIONS: Final[dict[str, type]] = {
     "following": FollowingSettings,
     "update": UpdateSettings,
     "dnssec": DnssecSettings,
+    "relay": RelaySettings,
     "resolver": ResolverSettings,
     "routing": RoutingSettings,
     "log": LogSettings,

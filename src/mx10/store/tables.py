@@ -125,3 +125,108 @@ keys: Final = Table(
     Column("state", Text, nullable=False),  # JSON: where the key is in its life, and since when
     sqlite_autoincrement=True,
 )
+
+messages: Final = Table(
+    "messages",
+    metadata,
+    Column("id", _ID, primary_key=True, autoincrement=False),  # mx10.relay.values.Ids
+    Column("arrived_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("remind_at", BigInteger, nullable=False, index=True),  # when its sender hears of a delay, or of the end
+    Column("reverse_path", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),  # octets of head and body
+    Column("envelope", Text, nullable=False),  # JSON: what else is known of it (mx10.relay.values.Envelope)
+    Column("head", LargeBinary, nullable=False),  # fields that we put before it
+    Column("body", LargeBinary),  # none: in a file named after it, or in body_parts
+)
+"""The spool: messages that have recipients left."""
+
+body_parts: Final = Table(
+    "body_parts",
+    metadata,
+    Column("message", BigInteger, primary_key=True, autoincrement=False),
+    Column("part", Integer, primary_key=True, autoincrement=False),
+    Column("data", LargeBinary, nullable=False),
+)
+"""Bodies of large messages where several relays share a spool, and so no file of one of them will do."""
+
+recipients: Final = Table(
+    "recipients",
+    metadata,
+    Column("message", BigInteger, primary_key=True, autoincrement=False),
+    Column("number", Integer, primary_key=True, autoincrement=False),  # from 0, within its message
+    Column("address", Text, nullable=False),
+    Column("domain", Text, nullable=False),
+    Column("node", Integer, nullable=False),  # who delivers it (table nodes)
+    Column("state", Text, nullable=False),  # queued | held | apart
+    Column("due_at", BigInteger, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("options", Text, nullable=False),  # JSON: notify, orcpt; "" where there are none
+    Column("last", Text, nullable=False),  # JSON: how the last attempt ended; "" before the first
+    sqlite_with_rowid=False,
+)
+Index("recipients_due", recipients.c.node, recipients.c.state, recipients.c.domain, recipients.c.due_at)
+
+attempts: Final = Table(
+    "attempts",
+    metadata,
+    Column("id", _ID, primary_key=True, autoincrement=True),
+    Column("message", BigInteger, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("outcome", Text, nullable=False),  # JSON: steps and fate
+    sqlite_autoincrement=True,
+)
+Index("attempts_message", attempts.c.message, attempts.c.number, attempts.c.id)
+"""Attempts that did not deliver, of recipients that are still there."""
+
+spool_changes: Final = Table(
+    "spool_changes",
+    metadata,
+    Column("id", _ID, primary_key=True, autoincrement=True),
+    Column("message", BigInteger),  # none: look at everything
+    Column("at", BigInteger, nullable=False),
+    sqlite_autoincrement=True,
+)
+"""What commands did to the spool; the relay reads on from where it was."""
+
+nodes: Final = Table(
+    "nodes",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),  # 0 to 255
+    Column("name", Text, nullable=False, unique=True),
+    Column("seen_at", BigInteger, nullable=False),
+)
+"""Relays that share this spool. Of one that was not seen for a while the others take the messages."""
+
+known_recipients: Final = Table(
+    "known_recipients",
+    metadata,
+    Column("domain", Text, primary_key=True),
+    Column("local", Text, primary_key=True),
+    Column("known", SmallInteger, nullable=False),  # 1: its primary takes mail for it, 0: refuses
+    Column("reply", Text, nullable=False),  # what the primary said
+    Column("source", Text, nullable=False),  # call | delivery
+    Column("at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False, index=True),
+)
+"""What primaries said about recipients."""
+
+relay_domains: Final = Table(
+    "relay_domains",
+    metadata,
+    Column("domain", Text, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("options", Text, nullable=False),  # JSON: what `mx10 backup` found and was told
+)
+"""Domains that `mx10 backup` set up."""
+
+greylist: Final = Table(
+    "greylist",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("first_at", BigInteger, nullable=False),
+    Column("last_at", BigInteger, nullable=False, index=True),
+    Column("passed", SmallInteger, nullable=False),
+)
+"""Who tried to send what before."""

@@ -1,0 +1,105 @@
+"""Bodies of messages: octets in memory, a file, or parts in the database, all as ``courier.values.Content``."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import text
+
+from mx10.store.connect import Store
+from mx10.store.errors import StoreError
+
+PIECE: Final = 1 << 16
+"""Octets that are read at a time."""
+
+
+class InMemory:
+    """Content that is at hand."""
+
+    __slots__ = ("data", "size")
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.size = len(data)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """All of it, in pieces."""
+        for at in range(0, self.size, PIECE):
+            yield self.data[at : at + PIECE]
+
+
+class InFile:
+    """A head, and a body in a file.
+
+    Args:
+        size: octets of both.
+    """
+
+    __slots__ = ("_head", "_path", "size")
+
+    def __init__(self, head: bytes, path: Path, size: int) -> None:
+        self._head, self._path, self.size = head, path, size
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Head first.
+
+        Raises:
+            OSError: the file cannot be read, or is shorter than it was.
+        """
+        if self._head:
+            yield self._head
+        left = self.size - len(self._head)
+        loop = asyncio.get_running_loop()
+        # Descriptors and not file objects: nothing is left open where the reader goes away.
+        descriptor = await loop.run_in_executor(None, os.open, self._path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            while left:
+                piece = await loop.run_in_executor(None, os.read, descriptor, min(PIECE, left))
+                if not piece:
+                    raise OSError(f"{self._path} ends {left} octets too early")
+                left -= len(piece)
+                yield piece
+        finally:
+            os.close(descriptor)
+
+
+class InParts:
+    """A head, and a body in the table ``body_parts``."""
+
+    __slots__ = ("_head", "_message", "_store", "size")
+
+    def __init__(self, head: bytes, store: Store, message: int, size: int) -> None:
+        self._head, self._store, self._message, self.size = head, store, message, size
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Head first.
+
+        Raises:
+            OSError: the database cannot be read, or parts are missing.
+        """
+        if self._head:
+            yield self._head
+        left, part = self.size - len(self._head), 0
+        while left > 0:
+            try:
+                piece = await asyncio.to_thread(self._part, part)
+            except StoreError as error:
+                raise OSError(str(error)) from error
+            if piece is None:
+                raise OSError(f"part {part} of the message is missing")
+            part += 1
+            left -= len(piece)
+            yield piece
+
+    def _part(self, part: int) -> bytes | None:
+        with self._store.read() as connection:
+            found = connection.execute(
+                text("SELECT data FROM body_parts WHERE message = :message AND part = :part"),
+                {"message": self._message, "part": part},
+            ).scalar()
+        return None if found is None else bytes(found)
+
+
+SpooledContent = InMemory | InFile | InParts

@@ -1,0 +1,167 @@
+"""What the rooms of the relay pass to each other about messages that it has. Values only.
+
+Times are milliseconds since 1970, UTC.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from mx10.smtp.syntax import Body, Ret
+
+State = Literal["queued", "held", "apart"]
+"""Of a recipient: to be delivered; held by somebody's command; taken without knowing whether it exists."""
+
+_ALPHABET: Final = "abcdefghijkmnpqrstuvwxyz23456789"
+"""Base32 without l, o, 0 and 1, which look like others."""
+_DIGITS: Final = {char: value for value, char in enumerate(_ALPHABET)}
+NAME_LENGTH: Final = 13
+NODES: Final = 256
+"""Relays that may share a spool."""
+_NODE_BITS: Final = 8
+_COUNT_BITS: Final = 13
+
+
+class Ids:
+    """Numbers of messages: in the order in which they came, and no other relay gives the same.
+
+    63 bits: the millisecond (42), the node (8), a counter (13). When a millisecond is used up, or the clock goes back,
+    the next one is begun early.
+    """
+
+    def __init__(self, node: int, clock: Callable[[], int]) -> None:
+        self._node = node << _COUNT_BITS
+        self._clock = clock
+        self._at = 0
+        self._count = 0
+
+    def __call__(self) -> int:
+        now = self._clock()
+        if now > self._at:
+            self._at, self._count = now, 0
+        elif self._count == (1 << _COUNT_BITS) - 1:
+            self._at, self._count = self._at + 1, 0
+        else:
+            self._count += 1
+        return self._at << (_NODE_BITS + _COUNT_BITS) | self._node | self._count
+
+
+def name_of(message: int) -> str:
+    """How people see a message: 13 characters."""
+    return "".join(_ALPHABET[message >> shift & 31] for shift in range(60, -1, -5))
+
+
+def id_of(name: str) -> int:
+    """The message that people call so.
+
+    Raises:
+        ValueError: nothing is called so.
+    """
+    try:
+        if len(name) != NAME_LENGTH:
+            raise KeyError(name)
+        number = 0
+        for char in name.lower():
+            number = number << 5 | _DIGITS[char]
+    except KeyError:
+        raise ValueError(f"{name[:40]!r} is no name of a message; it has {NAME_LENGTH} letters and digits") from None
+    if number >= 1 << 63:
+        raise ValueError(f"{name!r} is no name of a message")
+    return number
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What is known of a message besides its content. The first fields are those of ``smtp.syntax.MailParameters``.
+
+    Attributes:
+        client: address of who brought it; empty: it was made here.
+        helo: what that called itself.
+        tls: how the connection was encrypted, as ``TLSv1.3 …``; empty: not.
+        user: who was logged in.
+        vouched: domains that SPF or DKIM vouch for, and that are aligned with the sender's.
+    """
+
+    reverse_path: str
+    body: Body = "7BIT"
+    smtputf8: bool = False
+    ret: Ret | None = None
+    envid: str | None = None
+    requiretls: bool = False
+    priority: int | None = None
+    client: str = ""
+    helo: str = ""
+    tls: str = ""
+    user: str = ""
+    vouched: tuple[str, ...] = ()
+
+    def to_json(self) -> str:
+        """All but the reverse-path, without what is as usual."""
+        found: dict[str, Any] = {}
+        if self.body != "7BIT":
+            found["body"] = self.body
+        for key in ("smtputf8", "ret", "envid", "requiretls", "client", "helo", "tls", "user", "vouched"):
+            if value := getattr(self, key):
+                found[key] = value
+        if self.priority is not None:
+            found["priority"] = self.priority
+        return json.dumps(found, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, reverse_path: str, text: str) -> "Envelope":
+        """The reverse of ``to_json``."""
+        found = json.loads(text)
+        found["vouched"] = tuple(found.get("vouched", ()))
+        return cls(reverse_path, **found)
+
+
+@dataclass(frozen=True, slots=True)
+class NewRecipient:
+    """A recipient of a message that is being taken. ``apart``: nobody knows whether it exists."""
+
+    address: str
+    notify: frozenset[str] | None = None
+    orcpt: str | None = None
+    apart: bool = False
+
+    def options(self) -> str:
+        """``notify`` and ``orcpt`` as JSON; empty where there are none."""
+        if self.notify is None and self.orcpt is None:
+            return ""
+        notify = None if self.notify is None else sorted(self.notify)
+        return json.dumps({"notify": notify, "orcpt": self.orcpt}, separators=(",", ":"))
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A recipient in the spool.
+
+    Attributes:
+        number: from 0, within its message.
+        due_at: when it is tried next; before now: as soon as its next hop can.
+        last: how the last attempt ended, as JSON (``Last``); empty: there was none.
+    """
+
+    message: int
+    number: int
+    address: str
+    domain: str
+    node: int
+    state: State
+    due_at: int
+    attempts: int
+    options: str
+    last: str
+
+    @property
+    def notify(self) -> frozenset[str] | None:
+        """As ``smtp.syntax.RcptParameters``."""
+        found = json.loads(self.options)["notify"] if self.options else None
+        return None if found is None else frozenset(found)
+
+    @property
+    def orcpt(self) -> str | None:
+        """As ``smtp.syntax.RcptParameters``."""
+        found: str | None = json.loads(self.options)["orcpt"] if self.options else None
+        return found
