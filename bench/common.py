@@ -100,6 +100,19 @@ def folder() -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
+def compiled(here: Path, name: str) -> Path:
+    """The program of ``bench/NAME.c``, made in a folder.
+
+    Raises:
+        MissingPeerError: there is no compiler.
+    """
+    program = here / name
+    source = Path(__file__).with_name(f"{name}.c")
+    command = [find_program("gcc", "gcc libc6-dev"), "-O2", "-o", str(program), str(source)]
+    subprocess.run(command, check=True, timeout=60)
+    return program
+
+
 def turns(things: Sequence[T], number: int) -> list[T]:
     """The order of turns in round ``number``: rotated, and every other round backwards."""
     at = number % len(things)
@@ -334,12 +347,9 @@ class Asker:
     """
 
     def __init__(self, here: Path, asked: Sequence[bytes]) -> None:
-        self.program = here / "asker"
+        self.program = compiled(here, "asker")
         self.questions = here / "questions.wire"
         self.questions.write_bytes(b"".join(len(wire).to_bytes(2, "big") + wire for wire in asked))
-        source = Path(__file__).with_name("asker.c")
-        gcc = [find_program("gcc", "gcc libc6-dev"), "-O2", "-o", str(self.program), str(source)]
-        subprocess.run(gcc, check=True, timeout=60)
 
     def seconds(self, address: str, port: int, length: float) -> Load:
         """For some seconds.
