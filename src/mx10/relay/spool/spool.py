@@ -9,7 +9,7 @@ import asyncio
 import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -154,6 +154,7 @@ class Incoming:
         "_spool",
         "_waiter",
         "envelope",
+        "held",
         "message",
     )
 
@@ -168,6 +169,8 @@ class Incoming:
         self._behind = 0
         self._failure: StoreError | None = None
         self._waiter: Callable[[], None] | None = None
+        self.held = False
+        """Its recipients are to be held from the beginning."""
 
     @property
     def name(self) -> str:
@@ -197,6 +200,28 @@ class Incoming:
     def when_written(self, call: Callable[[], None]) -> None:
         """Call when it is no longer behind."""
         self._waiter = call
+
+    def vouch(self, domains: tuple[str, ...]) -> None:
+        """Note who vouches for it (``Envelope.vouched``)."""
+        self.envelope = replace(self.envelope, vouched=domains)
+
+    async def so_far(self) -> SpooledContent:
+        """What came, to be looked at before it is kept.
+
+        Raises:
+            StoreError: it could not be written.
+        """
+        if self._parts and self._failure is None:
+            if self._chunks:
+                self._to_parts()
+            await self._spool.write(Work())  # after this all parts are there
+        if self._failure is not None:
+            raise self._failure
+        if self._file is not None:
+            return InFile(b"", self._spool.path(self.message), self._size)
+        if self._parts:
+            return InParts(b"", self._spool.store, self.message, self._size)
+        return InMemory(b"".join(self._chunks))
 
     def commit(
         self, head: bytes, recipients: Sequence[NewRecipient], done: Callable[[Taken | StoreError], None]
@@ -250,7 +275,7 @@ class Incoming:
                 each.address,
                 domain_of(each.address),
                 spool.node,
-                "apart" if each.apart else "queued",
+                "held" if self.held else "apart" if each.apart else "queued",
                 due,
                 0,
                 each.options(),

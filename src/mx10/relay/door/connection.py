@@ -1,0 +1,516 @@
+"""One connection at the door: what comes from the socket goes to a ``ServerSession``, its events to the ``Door``, the
+replies back. The only room of the door with sockets.
+
+What can be answered at once is; for what has to wait (DNS, the disk, a filter) the session keeps what was pipelined
+behind it, and the socket is not read when that is too much.
+"""
+
+import asyncio
+import secrets
+import socket
+import ssl
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Final
+
+from mx10.logs import get_logger
+from mx10.relay.door.door import Door, Judged, error_reply, failure_reply
+from mx10.relay.door.header import HeaderReader
+from mx10.relay.door.trace import date, received
+from mx10.relay.door.values import Kind, Refused, Visitor
+from mx10.relay.spool.spool import Incoming, Taken
+from mx10.relay.values import Envelope, NewRecipient, name_of
+from mx10.smtp.replies import Reply
+from mx10.smtp.server import (
+    Closing,
+    Content,
+    ContentEnds,
+    Event,
+    Hello,
+    LoggedIn,
+    Login,
+    Mail,
+    Rcpt,
+    Reset,
+    Scram,
+    ServerOptions,
+    ServerSession,
+    StartTls,
+)
+from mx10.smtp.syntax import MailParameters
+from mx10.store.errors import StoreError
+
+TLS_SECONDS: Final = 30.0
+"""How long a handshake may take."""
+_OK: Final = Reply.of(250, "2.1.0", "sender ok")
+_RECIPIENT_OK: Final = Reply.of(250, "2.1.5", "recipient ok")
+_WELCOME: Final = Reply.of(235, "2.7.0", "welcome")
+_WRONG: Final = Reply.of(535, "5.7.8", "user name or password is wrong")
+_LOOP: Final = Reply.of(554, "5.4.6", "the message goes in circles: it was here before, or passed on too often")
+_SLOW: Final = Reply.of(421, "4.4.2", "that took too long; come again")
+_ENDING: Final = Reply.of(421, "4.3.2", "we are closing for a moment; come again")
+
+log = get_logger("relay")
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Seconds: to a next command or more of a message, and for a whole message."""
+
+    command: float
+    message: float
+
+
+@dataclass(frozen=True, slots=True)
+class Entrance:
+    """One address we listen at. ``tls``: makes contexts; None: no TLS here."""
+
+    at: str
+    kind: Kind
+    options: ServerOptions
+    times: Times
+    tls: Callable[[], ssl.SSLContext] | None
+    trusts: Callable[[bytes], bool]
+
+
+class Connection(asyncio.Protocol):
+    """A client.
+
+    Args:
+        here: all connections that are open; this one is among them while it is.
+    """
+
+    def __init__(self, door: Door, entrance: Entrance, here: "set[Connection]", clock: Callable[[], int]) -> None:
+        self._door = door
+        self._entrance = entrance
+        self._here = here
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._session: ServerSession
+        self.visitor: Visitor
+        self._incoming: Incoming | None = None
+        self._header: HeaderReader | None = None
+        self._mail: MailParameters | None = None
+        self._recipients: list[NewRecipient] = []
+        self._task: asyncio.Task[None] | None = None
+        self._paused = False
+        self._clogged = False
+        self._upgrading = False
+        self._closed = False
+        self.deadline = 0.0
+        self._message_deadline = 0.0
+
+    # ---------------------------------------------------------------- the socket
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        if self._upgrading:
+            return
+        entrance = self._entrance
+        peer = transport.get_extra_info("peername")
+        if not peer:  # it is gone already
+            transport.abort()
+            return
+        secure = transport.get_extra_info("ssl_object")
+        address = _octets(peer[0])
+        self.visitor = Visitor(
+            address,
+            peer[1],
+            entrance.at,
+            entrance.kind,
+            tls=_shown(secure) if secure is not None else "",
+            trusted=entrance.trusts(address),
+        )
+        self._session = ServerSession(
+            entrance.options,
+            tls=secure is not None,
+            nonce=secrets.token_urlsafe(18) if entrance.options.mechanisms else "",
+        )
+        self._here.add(self)
+        self._touch()
+        decision = self._door.connect(self.visitor)
+        if decision is None:
+            self._session.greet()
+            self._flush()
+        elif isinstance(decision, Reply):
+            self._turn_away(decision)
+        else:
+            self._later(self._greet(decision))
+
+    def data_received(self, data: bytes) -> None:
+        if self._closed:
+            return
+        self._touch()
+        self._handle(self._session.receive(data))
+
+    def eof_received(self) -> bool:
+        # Nobody who is done with SMTP says so by half of a connection.
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._closed = True
+        self._here.discard(self)
+        if self._task is not None:
+            self._task.cancel()
+        self._forget()
+        if hasattr(self, "visitor"):
+            self._door.left(self.visitor)
+
+    def pause_writing(self) -> None:
+        """It does not take our replies: so we take no commands."""
+        self._clogged = True
+        self._read_or_not()
+
+    def resume_writing(self) -> None:
+        self._clogged = False
+        self._read_or_not()
+
+    def expire(self, now: float) -> bool:
+        """Close, if it is too slow."""
+        late = now > self.deadline or (self._message_deadline and now > self._message_deadline)
+        if late and not self._session.waits:
+            self._door.failed(self.visitor, "slow")
+            self._say_and_close(_SLOW)
+        return bool(late)
+
+    def end(self) -> bool:
+        """We are about to stop: close, unless a message is just being kept. Returns whether it is closed."""
+        if self._session.waits:
+            return False
+        self._say_and_close(_ENDING)
+        return True
+
+    def _touch(self) -> None:
+        self.deadline = self._loop.time() + self._entrance.times.command
+
+    def _read_or_not(self) -> None:
+        transport = self._transport
+        if transport is None or self._closed or transport.is_closing():
+            return
+        behind = self._incoming is not None and self._incoming.is_behind
+        stop = self._clogged or behind or not self._session.wants_input
+        if stop and not self._paused:
+            self._paused = True
+            transport.pause_reading()
+            if behind and self._incoming is not None:
+                self._incoming.when_written(self._read_or_not)
+        elif self._paused and not stop:
+            self._paused = False
+            self._touch()
+            transport.resume_reading()
+
+    def _flush(self) -> None:
+        out = self._session.to_send()
+        if out and self._transport is not None:
+            self._transport.write(out)
+
+    def _say_and_close(self, reply: Reply) -> None:
+        if self._transport is not None and not self._closed:
+            self._flush()
+            if not self._upgrading:
+                self._transport.write(reply.octets())
+            self._close()
+
+    def _close(self) -> None:
+        self._closed = True
+        if self._transport is not None:
+            self._transport.close()
+            # Where it takes nothing any more, what is left to say is not waited for.
+            self._loop.call_later(TLS_SECONDS, self._transport.abort)
+
+    def _turn_away(self, reply: Reply) -> None:
+        self._door.failed(self.visitor, "connect")
+        self._session.refuse(reply)
+        self._flush()
+        self._close()
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        """Go on with something that has to wait. There is one such thing at a time: the session waits for its reply."""
+        self._task = self._loop.create_task(self._guarded(work))
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except (asyncio.CancelledError, ConnectionError):
+            self._forget()
+        except Exception as error:
+            log.exception("a connection failed", client=self.visitor.text)
+            self._forget()
+            if self._session.waits and not self._closed:
+                self._handle(self._session.reply(failure_reply(error)))
+            else:
+                self._close()
+
+    async def _greet(self, decision: Any) -> None:
+        reply = await decision
+        if self._closed:
+            return
+        if reply is not None:
+            self._turn_away(reply)
+        else:
+            self._session.greet()
+            self._flush()
+
+    # ---------------------------------------------------------------- what the session tells
+
+    def _handle(self, events: list[Event]) -> None:
+        """Do what events ask for, and what follows from the replies to them."""
+        session, at = self._session, 0
+        while at < len(events):
+            event = events[at]
+            at += 1
+            if isinstance(event, Content):
+                self._content(event.data)
+            elif isinstance(event, Mail):
+                reply = self._on_mail(event.parameters)
+                if reply is not None:
+                    events += session.reply(reply)
+            elif isinstance(event, Rcpt):
+                reply = self._on_recipient(event.parameters)
+                if reply is not None:
+                    events += session.reply(reply)
+            elif isinstance(event, ContentEnds):
+                reply = self._on_end()
+                if reply is not None:
+                    events += session.reply(reply)
+            else:
+                self._rare(event)
+        self._flush()
+        if self._paused or not session.wants_input or (self._incoming is not None and self._incoming.is_behind):
+            self._read_or_not()
+
+    def _rare(self, event: Event) -> None:
+        visitor = self.visitor
+        if isinstance(event, Hello):
+            visitor.helo, visitor.esmtp = event.name, event.esmtp
+        elif isinstance(event, Reset):
+            self._forget()
+        elif isinstance(event, StartTls):
+            self._flush()
+            self._forget()
+            self._later(self._start_tls())
+        elif isinstance(event, Login):
+            self._later(self._check_password(event.credentials.user, event.credentials.password))
+        elif isinstance(event, Scram):
+            assert self._door.users is not None
+            self._handle(self._session.scram_keys(self._door.users.keys(event.user)))
+        elif isinstance(event, LoggedIn):
+            visitor.user = event.user
+            log.info("logged in", user=event.user, client=visitor.text)
+        elif isinstance(event, Closing):
+            self._forget()
+            if event.why:
+                self._door.failed(visitor, "protocol")
+                log.info("connection closed", client=visitor.text, cause=event.why)
+            self._flush()
+            self._close()
+
+    async def _start_tls(self) -> None:
+        assert self._entrance.tls is not None
+        assert self._transport is not None
+        self._upgrading = True
+        try:
+            transport = await self._loop.start_tls(
+                self._transport,
+                self,
+                self._entrance.tls(),
+                server_side=True,
+                ssl_handshake_timeout=TLS_SECONDS,
+                ssl_shutdown_timeout=TLS_SECONDS,
+            )
+        except (OSError, ssl.SSLError, ConnectionError) as error:
+            log.info("no TLS", client=self.visitor.text, cause=str(error)[:200])
+            self._door.failed(self.visitor, "tls")
+            if self._transport is not None:
+                self._transport.abort()
+            return
+        if transport is None or self._closed:
+            return
+        self._transport = transport
+        self._upgrading = False
+        self.visitor.tls = _shown(transport.get_extra_info("ssl_object"))
+        self.visitor.helo, self.visitor.esmtp, self.visitor.user = "", False, ""
+        self._session.tls_started()
+        self._touch()
+
+    async def _check_password(self, user: str, password: str) -> None:
+        users = self._door.users
+        right = users is not None and await self._loop.run_in_executor(None, users.is_right, user, password)
+        if self._closed:
+            return
+        if right:
+            self.visitor.user = user
+            log.info("logged in", user=user, client=self.visitor.text)
+        else:
+            self._door.failed(self.visitor, "password")
+            log.warning("not logged in", user=user[:64], client=self.visitor.text)
+        self._handle(self._session.reply(_WELCOME if right else _WRONG))
+
+    # ---------------------------------------------------------------- a message
+
+    def _on_mail(self, parameters: MailParameters) -> Reply | None:
+        self._mail = parameters
+        self._recipients = []
+        decision = self._door.mail(self.visitor, parameters)
+        if decision is None:
+            return _OK
+        if isinstance(decision, Reply):
+            return self._refuse(decision, "mail")
+        self._later(self._decide(decision, _OK, "mail"))
+        return None
+
+    def _on_recipient(self, parameters: Any) -> Reply | None:
+        assert self._mail is not None
+        admitted = self._door.recipient(self.visitor, self._mail, parameters)
+        if isinstance(admitted, (NewRecipient, Refused)):
+            return self._admitted(admitted)
+        self._later(self._admit(admitted))
+        return None
+
+    async def _admit(self, awaited: Any) -> None:
+        admitted = await awaited
+        if not self._closed:
+            self._handle(self._session.reply(self._admitted(admitted)))
+
+    def _admitted(self, admitted: NewRecipient | Refused) -> Reply:
+        if isinstance(admitted, Refused):
+            return self._refuse(admitted.reply, admitted.what)
+        if all(each.address != admitted.address for each in self._recipients[:100]):
+            # Named twice it gets one copy.
+            self._recipients.append(admitted)
+        return _RECIPIENT_OK
+
+    async def _decide(self, decision: Any, fine: Reply, what: str) -> None:
+        reply = await decision
+        if not self._closed:
+            self._handle(self._session.reply(fine if reply is None else self._refuse(reply, what)))
+
+    def _refuse(self, reply: Reply, what: str) -> Reply:
+        self._door.failed(self.visitor, what)
+        log.info("refused", client=self.visitor.text, what=what, reply=str(reply))
+        return reply
+
+    def _content(self, data: bytes) -> None:
+        incoming = self._incoming
+        if incoming is None:
+            mail = self._mail
+            assert mail is not None
+            visitor = self.visitor
+            self._message_deadline = self._loop.time() + self._entrance.times.message
+            self._header = HeaderReader(self._door.hostname)
+            incoming = self._incoming = self._door.spool.begin(
+                Envelope(
+                    mail.reverse_path,
+                    mail.body,
+                    mail.smtputf8,
+                    mail.ret,
+                    mail.envid,
+                    mail.requiretls,
+                    mail.priority,
+                    visitor.text,
+                    visitor.helo,
+                    visitor.tls,
+                    visitor.user,
+                )
+            )
+        assert self._header is not None
+        if kept := self._header.feed(data):
+            incoming.write(kept)
+
+    def _on_end(self) -> Reply | None:
+        if self._incoming is None:
+            self._content(b"")
+        incoming, header = self._incoming, self._header
+        assert incoming is not None
+        assert header is not None
+        if rest := header.finish():
+            incoming.write(rest)
+        self._message_deadline = 0.0
+        fault = header.fault or (_LOOP if self._circles(header) else None)
+        if fault is not None:
+            self._forget()
+            return self._refuse(fault, "loop" if fault is _LOOP else "header")
+        head = self._head(incoming, header)
+        if self._door.judges:
+            self._later(self._judge(incoming, head))
+        else:
+            self._keep(incoming, head, self._recipients)
+        return None
+
+    def _circles(self, header: HeaderReader) -> bool:
+        if header.received >= self._door.hops:
+            return True
+        return bool(header.delivered_to) and any(
+            each.address.lower() in header.delivered_to for each in self._recipients
+        )
+
+    def _head(self, incoming: Incoming, header: HeaderReader) -> bytes:
+        now, only = self._clock(), self._recipients[0].address if len(self._recipients) == 1 else ""
+        utf8 = incoming.envelope.smtputf8
+        head = received(self.visitor, self._door.hostname, incoming.name, now, recipient=only, utf8=utf8)
+        if self.visitor.kind != "mx":
+            # RFC 6409 section 8.
+            if not header.has(b"date"):
+                head += f"Date: {date(now // 1000)}\r\n".encode()
+            if not header.has(b"message-id"):
+                head += f"Message-ID: <{incoming.name}@{self._door.hostname}>\r\n".encode()
+        return head
+
+    async def _judge(self, incoming: Incoming, head: bytes) -> None:
+        content = await incoming.so_far()
+        judged: Judged = await self._door.judge(self.visitor, incoming.envelope, self._recipients, content)
+        if self._closed:
+            return
+        if judged.reply is not None:
+            self._forget()
+            self._handle(self._session.reply(self._refuse(judged.reply, "filter")))
+            return
+        if judged.discarded:
+            self._forget()
+            self._door.counts["discarded", "filter"] += 1
+            self._handle(self._session.reply(Reply.of(250, "2.0.0", "ok")))
+            return
+        incoming.vouch(judged.vouched)
+        incoming.held = bool(judged.held)
+        self._keep(incoming, judged.head + head, self._recipients)
+
+    def _keep(self, incoming: Incoming, head: bytes, recipients: list[NewRecipient]) -> None:
+        self._incoming = self._header = None
+        incoming.commit(head, recipients, self._kept)
+
+    def _kept(self, outcome: Taken | StoreError) -> None:
+        door = self._door
+        if isinstance(outcome, Taken):
+            door.counts["accepted", self._entrance.kind] += 1
+            # Even where the client is gone: it is ours now. It may send it again; that is what SMTP does then.
+            door.taken(outcome)
+            reply = Reply.of(250, "2.0.0", f"kept as {name_of(outcome.message)}")
+        else:
+            door.failed(self.visitor, "spool")
+            log.error("a message could not be kept", client=self.visitor.text, cause=str(outcome))
+            reply = error_reply(outcome)
+        if not self._closed:
+            self._touch()
+            self._handle(self._session.reply(reply))
+
+    def _forget(self) -> None:
+        """There is no message any more."""
+        if self._incoming is not None:
+            self._incoming.abandon()
+        self._incoming = self._header = None
+        self._message_deadline = 0.0
+
+
+def _octets(text: str) -> bytes:
+    text = text.partition("%")[0]
+    if ":" not in text:
+        return socket.inet_aton(text)
+    found = socket.inet_pton(socket.AF_INET6, text)
+    return found[12:] if found.startswith(bytes(10) + b"\xff\xff") else found
+
+
+def _shown(secure: Any) -> str:
+    cipher = secure.cipher()
+    return f"{secure.version()} {cipher[0]}" if cipher else str(secure.version())

@@ -1,0 +1,238 @@
+"""What is decided about a client and its messages, in order: the policy, checks, filters, and at last the spool.
+
+A check is anything with some of the methods of ``Check``. What needs no waiting is answered at once: most messages pass
+without a task of asyncio's being made for them.
+"""
+
+import os
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol, runtime_checkable
+
+from mx10.relay.courier.values import Content
+from mx10.relay.door.policy import Policy
+from mx10.relay.door.users import Users
+from mx10.relay.door.values import Admitted, Decision, Refused, Visitor
+from mx10.relay.spool.spool import Spool, Taken
+from mx10.relay.values import Envelope, NewRecipient
+from mx10.smtp.replies import Reply
+from mx10.smtp.syntax import MailParameters, RcptParameters
+from mx10.store.errors import StoreError, StoreFullError
+
+FREE_BYTES: Final = 64 << 20
+"""Room that has to be left on the disk besides a message, or none is taken."""
+_LOOK_SECONDS: Final = 1.0
+_FULL: Final = Reply.of(452, "4.3.1", "no room is left here just now; try again later")
+_BROKEN: Final = Reply.of(451, "4.3.0", "the message could not be kept; try again later")
+_FAILED: Final = Reply.of(451, "4.3.0", "something went wrong here; try again later")
+
+
+class Check:
+    """What may be asked about a client; each answers None for no objection."""
+
+    def connect(self, visitor: Visitor) -> Decision:
+        """It is here."""
+        return None
+
+    def hello(self, visitor: Visitor) -> Decision:
+        """It said who it is."""
+        return None
+
+    def mail(self, visitor: Visitor, parameters: MailParameters) -> Decision:
+        """It begins a message."""
+        return None
+
+    def recipient(self, visitor: Visitor, mail: MailParameters, recipient: str) -> Decision:
+        """It names a recipient that the policy has no objection to."""
+        return None
+
+    def failed(self, visitor: Visitor) -> None:
+        """Something it wanted was refused."""
+
+    def left(self, visitor: Visitor) -> None:
+        """It is gone."""
+
+
+@runtime_checkable
+class Verifier(Protocol):
+    """Knows whether recipients exist."""
+
+    def admit(self, visitor: Visitor, recipient: NewRecipient) -> Admitted | Awaitable[Admitted]:
+        """The recipient, perhaps set apart; or why not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What was found out about a whole message.
+
+    Attributes:
+        reply: why it is not taken; None: it is.
+        head: fields to put before it.
+        vouched: as ``values.Envelope``.
+        held: it is to wait for somebody's decision: why.
+        content: to take instead of what came; None: as it came.
+        discarded: say that it was taken, and forget it.
+    """
+
+    reply: Reply | None = None
+    head: bytes = b""
+    vouched: tuple[str, ...] = ()
+    held: str = ""
+    content: bytes | None = None
+    discarded: bool = False
+    reverse_path: str | None = None
+    recipients: tuple[NewRecipient, ...] | None = None
+
+
+Judge = Callable[[Visitor, Envelope, Sequence[NewRecipient], Content], Awaitable[Judged]]
+
+
+class Door:
+    """What all connections share.
+
+    Args:
+        taken: told of each message that is durable.
+        judges: asked about each whole message, in order.
+    """
+
+    def __init__(
+        self,
+        hostname: str,
+        spool: Spool,
+        policy: Policy,
+        taken: Callable[[Taken], None],
+        *,
+        checks: Sequence[Check] = (),
+        verifier: Verifier | None = None,
+        judges: Sequence[Judge] = (),
+        users: Users | None = None,
+        hops: int = 100,
+    ) -> None:
+        self.hostname = hostname
+        self.spool = spool
+        self.policy = policy
+        self.taken = taken
+        self.verifier = verifier
+        self.judges = judges
+        self.users = users
+        self.hops = hops
+        self.counts: Counter[tuple[str, str]] = Counter()
+        """(what, why): ``accepted`` and ``refused`` with a reason, for the metrics."""
+        self._checks = {
+            phase: [getattr(each, phase) for each in checks if getattr(type(each), phase) is not getattr(Check, phase)]
+            for phase in ("connect", "hello", "mail", "recipient", "failed", "left")
+        }
+        self._looked = 0.0
+        self._free = 1 << 62
+
+    def connect(self, visitor: Visitor) -> Decision:
+        """Whether a client is to be greeted."""
+        return self._ask("connect", visitor)
+
+    def hello(self, visitor: Visitor) -> Decision:
+        """Whether what a client calls itself will do."""
+        return self._ask("hello", visitor)
+
+    def mail(self, visitor: Visitor, parameters: MailParameters) -> Decision:
+        """Whether a message may begin."""
+        refusal = self.policy.sender(visitor)
+        if refusal is None and self.free() < FREE_BYTES + 2 * (parameters.size or 0):
+            refusal = _FULL
+        return refusal or self._ask("mail", visitor, parameters)
+
+    def recipient(
+        self, visitor: Visitor, mail: MailParameters, parameters: RcptParameters
+    ) -> Admitted | Awaitable[Admitted]:
+        """Whether a message may go to somebody, and to whom then."""
+        found = self.policy.recipient(visitor, parameters.recipient)
+        if isinstance(found, Refused):
+            return found
+        recipient = NewRecipient(found, parameters.notify, parameters.orcpt)
+        if not self._checks["recipient"] and (self.verifier is None or visitor.may_relay):
+            return recipient
+        return self._admit(visitor, mail, recipient)
+
+    async def _admit(self, visitor: Visitor, mail: MailParameters, recipient: NewRecipient) -> Admitted:
+        refusal = self._ask("recipient", visitor, mail, recipient.address)
+        if refusal is not None and not isinstance(refusal, Reply):
+            refusal = await refusal
+        if refusal is not None:
+            return Refused(refusal, "check")
+        if self.verifier is None or visitor.may_relay:
+            return recipient
+        admitted = self.verifier.admit(visitor, recipient)
+        return admitted if isinstance(admitted, (NewRecipient, Refused)) else await admitted
+
+    async def judge(
+        self, visitor: Visitor, envelope: Envelope, recipients: Sequence[NewRecipient], content: Content
+    ) -> Judged:
+        """What the judges say, all together; the first that refuses, refuses."""
+        head, vouched, held = b"", envelope.vouched, ""
+        for judge in self.judges:
+            said = await judge(visitor, envelope, recipients, content)
+            if said.reply is not None or said.discarded:
+                return said
+            head += said.head
+            vouched += said.vouched
+            held = held or said.held
+        return Judged(head=head, vouched=vouched, held=held)
+
+    def failed(self, visitor: Visitor, what: str) -> None:
+        """Something was refused."""
+        self.counts["refused", what] += 1
+        for call in self._checks["failed"]:
+            call(visitor)
+
+    def left(self, visitor: Visitor) -> None:
+        """A client is gone."""
+        for call in self._checks["left"]:
+            call(visitor)
+
+    def free(self) -> int:
+        """Octets that are left on the disk of the spool."""
+        now = time.monotonic()
+        if now - self._looked > _LOOK_SECONDS:
+            self._looked = now
+            path: Path | None = self.spool.store.path
+            if path is not None:
+                try:
+                    found = os.statvfs(path.parent)
+                    self._free = found.f_bavail * found.f_frsize
+                except OSError:
+                    self._free = 1 << 62  # the write itself will tell
+        return self._free
+
+    def _ask(self, phase: str, *arguments: object) -> Decision:
+        asked = self._checks[phase]
+        for at, call in enumerate(asked):
+            said = call(*arguments)
+            if said is not None:
+                if isinstance(said, Reply):
+                    return said
+                return self._go_on(said, asked[at + 1 :], arguments)
+        return None
+
+    async def _go_on(
+        self, first: Awaitable[Reply | None], others: Sequence[Callable[..., Decision]], arguments: Sequence[object]
+    ) -> Reply | None:
+        said = await first
+        for call in others:
+            if said is not None:
+                break
+            found = call(*arguments)
+            said = found if found is None or isinstance(found, Reply) else await found
+        return said
+
+
+def error_reply(error: StoreError) -> Reply:
+    """What a client is told where its message could not be kept."""
+    return _FULL if isinstance(error, StoreFullError) else _BROKEN
+
+
+def failure_reply(error: BaseException) -> Reply:
+    """What a client is told after a fault of ours."""
+    del error
+    return _FAILED

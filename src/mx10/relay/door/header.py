@@ -1,0 +1,91 @@
+"""The header of a message as it comes in: how often it was passed on, whom it was delivered to, and fields that only
+we may write. It is held until it has ended, then given on; the body passes untouched."""
+
+import re
+from typing import Final
+
+from mx10.smtp.replies import Reply
+
+MAX_HEADER: Final = 1 << 18
+"""Octets of a header; a message with a longer one is refused."""
+_RECEIVED: Final = b"\r\nreceived:"
+_DELIVERED: Final = re.compile(rb"\r\ndelivered-to:[ \t]*([^\r\n]*)", re.IGNORECASE)
+_RESULTS: Final = re.compile(rb"\r\nauthentication-results:((?:[^\r\n]|\r\n[ \t])*)", re.IGNORECASE)
+_COMMENTS: Final = re.compile(rb"\([^()]*\)")
+
+TOO_LONG: Final = Reply.of(552, "5.3.4", f"the header of a message has up to {MAX_HEADER >> 10} KiB here")
+
+
+class HeaderReader:
+    """Reads the header of one message.
+
+    Args:
+        hostname: ours; results of checks that claim to be of this host are taken out (RFC 8601 section 5).
+
+    Attributes:
+        received: how often it was passed on, as it says.
+        delivered_to: addresses, in lower case.
+        head: the header with the empty line behind it; without one, where the message has no body.
+        fault: why the message cannot be taken.
+    """
+
+    __slots__ = ("_hostname", "_pieces", "_size", "delivered_to", "fault", "fields", "head", "received")
+
+    def __init__(self, hostname: str) -> None:
+        self._hostname = hostname.lower().encode()
+        self._pieces: list[bytes] | None = []
+        self._size = 0
+        self.received = 0
+        self.delivered_to: frozenset[str] = frozenset()
+        self.head = b""
+        self.fields = b""
+        """The header in lower case, with a line end before each field."""
+        self.fault: Reply | None = None
+
+    def feed(self, chunk: bytes) -> bytes:
+        """A piece of the message; what of it is to be kept now."""
+        if self._pieces is None:
+            return chunk
+        self._pieces.append(chunk)
+        self._size += len(chunk)
+        whole = chunk if len(self._pieces) == 1 else b"".join(self._pieces)
+        end = 2 if whole.startswith(b"\r\n") else whole.find(b"\r\n\r\n", max(0, self._size - len(chunk) - 3)) + 4
+        if end == 3:
+            if self._size > MAX_HEADER:
+                self.fault = TOO_LONG
+                self._pieces = None
+            elif len(self._pieces) > 1:
+                self._pieces = [whole]
+            return b""
+        if end > MAX_HEADER:
+            self.fault = TOO_LONG
+        return self._read(whole, end)
+
+    def finish(self) -> bytes:
+        """The message has ended; what was held of it."""
+        if self._pieces is None:
+            return b""
+        whole = b"".join(self._pieces)
+        return self._read(whole, len(whole)) if whole else b""
+
+    def has(self, field: bytes) -> bool:
+        """Whether there is a field of a name (lower case)."""
+        return b"\r\n" + field + b":" in self.fields
+
+    def _read(self, whole: bytes, end: int) -> bytes:
+        self._pieces = None
+        head = whole[:end]
+        fields = b"\r\n" + head.lower()
+        self.fields = fields
+        self.received = fields.count(_RECEIVED)
+        if b"\r\ndelivered-to:" in fields:
+            found = _DELIVERED.findall(fields)[:1000]
+            self.delivered_to = frozenset(each.decode("utf-8", "replace").strip(" \t<>") for each in found)
+        if b"\r\nauthentication-results:" in fields:
+            head = _RESULTS.sub(self._unless_ours, b"\r\n" + head)[2:]
+        self.head = head
+        return head + whole[end:] if end < len(whole) else head
+
+    def _unless_ours(self, field: re.Match[bytes]) -> bytes:
+        words = _COMMENTS.sub(b" ", field[1]).replace(b";", b" ; ").split()
+        return b"" if words and words[0].lower().strip(b'"') == self._hostname else field[0]

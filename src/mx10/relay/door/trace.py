@@ -1,0 +1,55 @@
+"""Fields that we put before a message: where it came from, through us (RFC 5321 section 4.4), and what was found out
+about it (RFC 8601). Pure."""
+
+import re
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from functools import lru_cache
+from typing import Final
+
+from mx10.relay.door.values import Visitor
+
+_ODD: Final = re.compile(r"[^A-Za-z0-9.:_\[\]-]")
+_MAX_NAME: Final = 255
+
+
+def received(visitor: Visitor, hostname: str, name: str, now: int, *, recipient: str = "", utf8: bool = False) -> bytes:
+    """The Received field of a message that just came.
+
+    Args:
+        name: of the message.
+        now: milliseconds since 1970.
+        recipient: shown where it is the only one: of several, none shall learn of the others.
+        utf8: the message came with SMTPUTF8.
+    """
+    helo = _ODD.sub("?", visitor.helo)[:_MAX_NAME] or "unknown"
+    host = f"{visitor.name} " if visitor.name else ""
+    literal = visitor.text if len(visitor.address) == 4 else f"IPv6:{visitor.text}"
+    tls = f"\r\n\t({visitor.tls})" if visitor.tls else ""
+    shown = f"\r\n\tfor <{recipient}>;" if recipient else ";"
+    if recipient and not recipient.isascii() and not utf8:
+        shown = ";"
+    text = (
+        f"Received: from {helo} ({host}[{literal}])\r\n"
+        f"\tby {hostname} with {_protocol(visitor, utf8)} id {name}{tls}{shown}\r\n"
+        f"\t{date(now // 1000)}\r\n"
+    )
+    return text.encode()
+
+
+def _protocol(visitor: Visitor, utf8: bool) -> str:
+    """RFC 3848, RFC 6531 section 4.3."""
+    if not visitor.esmtp:
+        return "SMTP"
+    return ("UTF8SMTP" if utf8 else "ESMTP") + ("S" if visitor.tls else "") + ("A" if visitor.user else "")
+
+
+@lru_cache(maxsize=4)
+def date(seconds: int) -> str:
+    """As RFC 5322 section 3.3 writes it. The same for all messages of a second."""
+    return format_datetime(datetime.fromtimestamp(seconds, UTC))
+
+
+def no_results(hostname: str) -> bytes:
+    """Says that nothing was looked into (RFC 8601 section 2.2)."""
+    return f"Authentication-Results: {hostname}; none\r\n".encode()

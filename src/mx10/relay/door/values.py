@@ -1,0 +1,65 @@
+"""Who comes to the door, and what is decided about them. Values only."""
+
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from mx10.relay.values import NewRecipient
+from mx10.routing.addresses import to_text
+from mx10.smtp.replies import Reply
+
+Kind = Literal["mx", "submission", "submissions"]
+
+
+@dataclass(slots=True)
+class Visitor:
+    """A client, and what is known of it by now.
+
+    Attributes:
+        address: 4 or 16 octets; an IPv4 address mapped into IPv6 has 4.
+        at: where it came to, ``address:port``.
+        kind: what that is for.
+        helo: what it called itself; ``esmtp``: with EHLO.
+        tls: how the connection is encrypted; empty: not.
+        user: who is logged in.
+        trusted: from a network that may send to anywhere.
+        name: of the address by reverse DNS, confirmed by a look-up of that name; empty: none, or not asked.
+    """
+
+    address: bytes
+    port: int
+    at: str
+    kind: Kind
+    helo: str = ""
+    esmtp: bool = False
+    tls: str = ""
+    user: str = ""
+    trusted: bool = False
+    name: str = ""
+
+    @property
+    def text(self) -> str:
+        """The address as people write it."""
+        return to_text(self.address)
+
+    @property
+    def may_relay(self) -> bool:
+        """May send to anywhere."""
+        return self.trusted or bool(self.user)
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A recipient that is not taken. ``what``: a word for the metrics."""
+
+    reply: Reply
+    what: str
+
+
+Admitted = NewRecipient | Refused
+Decision = Reply | None | Awaitable[Reply | None]
+"""What a check says: the reply that refuses, or None: no objection."""
+
+FOREIGN: Final = Reply.of(
+    550, "5.7.1", "we do not pass mail on to this domain: log in (port 587), or send it to its MX records"
+)
