@@ -7,6 +7,7 @@ import ssl
 import struct
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Self
 
 STALL, CLOSE, RESET, DRIP, ENDLESS_LINE, ENDLESS_REPLY = (
     b"(stall)",
@@ -43,7 +44,7 @@ class Talker:
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     @contextlib.asynccontextmanager
-    async def listening(self) -> AsyncIterator["Talker"]:
+    async def listening(self) -> AsyncIterator[Self]:
         if self.path:
             server = await asyncio.start_unix_server(self._serve, self.path, limit=1 << 20)
         else:

@@ -609,6 +609,36 @@ class RelaySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RecipientSettings:
+    """Which recipients the relay takes mail for (`docs/backup.md`)."""
+
+    rules: tuple[str, ...] = ("* ask",)
+    """Who knows the recipients of a domain, as `example.org list:/etc/mx10/example.org.txt`; `.example.org` means
+    every name below it, `*` all others. The sources are `ask` (the domain's primary), `list:FILE`, `pattern:TEXT` with
+    `*` and `?`, `sql:FILE`, and `any`: all are known, as they are in a domain without a rule."""
+
+    unsure: Literal["apart", "take", "refuse"] = "apart"
+    """What becomes of a recipient of whom nobody can say now whether it exists. `apart`: its mail is taken and kept
+    apart, and if it is refused later, only a sender whose domain vouched for the message hears of it. `take`: like any
+    other. `refuse`: 450, and the sender keeps the message."""
+
+    known_days: Annotated[int, Range(1, 365)] = 30
+    """Days for which it is remembered that a recipient exists."""
+
+    unknown_hours: Annotated[int, Range(1, 720)] = 2
+    """Hours for which it is remembered that one does not."""
+
+    refresh_hours: Annotated[int, Range(1, 720)] = 24
+    """Hours after which the primary is asked again about a recipient that is known."""
+
+    ask_seconds: Annotated[float, Range(0.1, 240)] = 10.0
+    """Seconds that asking a primary may take; a client waits for it."""
+
+    asks_at_once: Annotated[int, Range(1, 1000)] = 50
+    """Primaries that are asked at the same time."""
+
+
+@dataclass(frozen=True, slots=True)
 class ResolverSettings:
     """Looking up: whom to ask and for how long."""
 
@@ -687,6 +717,7 @@ class Config:
     update: UpdateSettings = field(default_factory=UpdateSettings)
     dnssec: DnssecSettings = field(default_factory=DnssecSettings)
     relay: RelaySettings = field(default_factory=RelaySettings)
+    recipients: RecipientSettings = field(default_factory=RecipientSettings)
     resolver: ResolverSettings = field(default_factory=ResolverSettings)
     routing: RoutingSettings = field(default_factory=RoutingSettings)
     log: LogSettings = field(default_factory=LogSettings)
@@ -701,6 +732,7 @@ SECTIONS: Final[dict[str, type]] = {
     "update": UpdateSettings,
     "dnssec": DnssecSettings,
     "relay": RelaySettings,
+    "recipients": RecipientSettings,
     "resolver": ResolverSettings,
     "routing": RoutingSettings,
     "log": LogSettings,

@@ -124,7 +124,7 @@ class Ways:
             there = await to_webhook(transport, addresses, letter, recipients, clock=self._with.clock)
             return self._told(there, listener)
         return await deliver(
-            await self._plan(way),
+            await self.plan(way),
             letter,
             recipients,
             connect=self._with.connect,
@@ -134,7 +134,16 @@ class Ways:
             limits=self._with.limits,
         )
 
-    async def _plan(self, way: Way) -> Plan:
+    async def plan(self, way: Way) -> Plan:
+        """The targets of a way over SMTP or LMTP, or why there are none.
+
+        Raises:
+            ValueError: it is a way into a Maildir, or to a webhook.
+        """
+        if way.verdict is not None:
+            return Plan((), way.verdict)
+        if way.transport is not None and way.transport.kind in (Kind.MAILDIR, Kind.WEBHOOK):
+            raise ValueError(f"{way.key} has no hosts that speak SMTP")
         transport, chance = way.transport, self._with.chance
         if way.route is not None:
             tls = transport.tls if transport is not None else self._with.tls

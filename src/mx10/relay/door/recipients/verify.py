@@ -1,0 +1,335 @@
+"""Whether a recipient exists, whoever knows it: a rule, a list, a pattern, a database, what is remembered, or its
+primary; and what the door does about it.
+
+While a primary is up it is asked, and what it says is remembered: that a recipient exists for 30 days, that it does not
+for two hours (both are settings). Who is known is asked for again each day, whether mail comes or not, so that we still
+know when the primary is down. One who is not known then is taken and kept apart: neither refused, which may be wrong,
+nor returned to a sender who may be forged.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Final
+
+from mx10.config.settings import RecipientSettings
+from mx10.logs import get_logger
+from mx10.relay.courier.values import End, Fate
+from mx10.relay.door.recipients.asking import CallAhead, Heard, verdict_of
+from mx10.relay.door.recipients.lists import AddressList
+from mx10.relay.door.recipients.memory import Memory
+from mx10.relay.door.recipients.query import Query, QueryBusyError, QueryFailedError
+from mx10.relay.door.recipients.rules import Rule, RuleError, Rules
+from mx10.relay.door.recipients.values import Answer, Known, Source, Verdict
+from mx10.smtp.replies import Reply
+from mx10.store.connect import Store
+from mx10.store.errors import StoreError
+
+log = get_logger("recipients")
+
+WRITE_SECONDS: Final = 1.0
+"""How often what was learned is written."""
+TIDY_MS: Final = 60_000
+"""How often what expired is removed, and those looked for who are to be asked for again."""
+PIECE: Final = 500
+"""Recipients of one round of asking again."""
+DAY_MS: Final = 86_400_000
+HOUR_MS: Final = 3_600_000
+_WHY: Final = 160
+"""Characters of what somebody said that stand in a reply of ours."""
+_ADDRESS: Final = 120
+
+
+class Recipients:
+    """Who knows the recipients of the domains we take mail for. Begin with ``verify``; ``run`` keeps it current.
+
+    Args:
+        settings: section ``[recipients]``.
+        rules: of the settings, read by ``parse_rules``.
+        store: with the table ``known_recipients``.
+        call: asks primaries; None: nobody is asked, and only what is remembered counts.
+        clock: milliseconds since 1970.
+        ours: whether we still take mail for a domain: recipients of others are not asked for again.
+
+    Raises:
+        RuleError: a file that a rule names cannot be used.
+    """
+
+    def __init__(
+        self,
+        settings: RecipientSettings,
+        rules: Rules,
+        store: Store,
+        call: CallAhead | None,
+        *,
+        clock: Callable[[], int],
+        ours: Callable[[str], bool] = lambda _: True,
+    ) -> None:
+        self._settings = settings
+        self._rules = rules
+        self._call = call
+        self._clock = clock
+        self._ours = ours
+        self._memory = Memory(store)
+        self._lists: dict[Path, AddressList] = {path: AddressList(path) for path in rules.lists}
+        self._queries: dict[Path, Query] = {path: Query(path) for path in rules.queries}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._asked_again_from = ("", "")
+        self._asking_again: set[str] = set()
+        self._tidied_at = 0
+        self._in_trouble = False
+        self.counts: dict[tuple[str, str], int] = {}
+        """Answers so far, by verdict and source; for metrics."""
+
+    @property
+    def memory(self) -> Memory:
+        """What is remembered."""
+        return self._memory
+
+    # ---------------------------------------------------------------- one recipient
+
+    async def verify(self, address: str, now: int) -> Answer:
+        """Whether a recipient exists.
+
+        Args:
+            address: as ``smtp.syntax.RcptParameters`` has it: the domain in A-labels and lower case.
+            now: milliseconds since 1970.
+        """
+        answer = await self._verify(address, now)
+        key = str(answer.verdict), str(answer.source)
+        self.counts[key] = self.counts.get(key, 0) + 1
+        return answer
+
+    async def _verify(self, address: str, now: int) -> Answer:
+        local, _, domain = address.rpartition("@")
+        rule = self._rules.of(domain)
+        if rule.any or local.lower() == "postmaster":
+            # RFC 5321 section 4.5.1: a postmaster there is, whatever else.
+            return Answer(Verdict.KNOWN, "every address of the domain is taken", Source.RULE)
+        if not rule.ask:
+            return await self._by_rule(rule, local, domain, now)
+        if self._memory.cached(domain, local, now) is None or self._memory.cached(domain, "", now) is None:
+            await self._memory.find(domain, (local, ""), now)
+        return self._remembered(domain, local, now) or await self._by_call(address, local, domain, now)
+
+    def reply(self, address: str, answer: Answer) -> Reply | None:
+        """What is said to RCPT because of an answer; None: there is no objection."""
+        shown, why = address[:_ADDRESS], answer.why[:_WHY]
+        if answer.verdict is Verdict.UNKNOWN:
+            text = f"<{shown}> is not known here: {why}; check how it is written, or ask its owner another way"
+            return Reply.of(550, "5.1.1", text)
+        if answer.verdict is Verdict.BUSY:
+            return Reply.of(450, "4.3.2", f"<{shown}> cannot be looked up now: {why}; send it again in some minutes")
+        if answer.verdict is Verdict.UNSURE and self._settings.unsure == "refuse":
+            text = f"nobody can say now whether <{shown}> exists: {why}; send it again later, or to a better exchanger"
+            return Reply.of(450, "4.4.3", text)
+        return None
+
+    def apart(self, answer: Answer) -> bool:
+        """Whether mail for the recipient is taken and kept apart (``NewRecipient.apart``)."""
+        return answer.verdict is Verdict.UNSURE and self._settings.unsure == "apart"
+
+    # ---------------------------------------------------------------- lists, patterns, databases
+
+    async def _by_rule(self, rule: Rule, local: str, domain: str, now: int) -> Answer:
+        for path in rule.lists:
+            if self._list(path, now).has(local, domain):
+                return Answer(Verdict.KNOWN, "it is in the list", Source.LIST)
+        for pattern in rule.patterns:
+            if pattern.matches(local):
+                return Answer(Verdict.KNOWN, f"it is of the form {pattern.text}", Source.PATTERN)
+        for path in rule.queries:
+            answer = await self._by_query(path, local, domain, now)
+            if answer.verdict is not Verdict.UNKNOWN:
+                return answer
+        source = Source.LIST if rule.lists else Source.PATTERN if rule.patterns else Source.SQL
+        return Answer(Verdict.UNKNOWN, "it is not among the recipients of this domain", source)
+
+    def _list(self, path: Path, now: int) -> AddressList:
+        found = self._lists[path]
+        if found.changed(now):
+            self._begin(self._read_again(found))
+        return found
+
+    async def _read_again(self, found: AddressList) -> None:
+        try:
+            await asyncio.to_thread(found.read_again)
+        except RuleError as error:
+            log.warning("list not read, what it held before counts", file=str(found.path), reason=str(error))
+        else:
+            log.info("list read again", file=str(found.path), addresses=len(found))
+
+    async def _by_query(self, path: Path, local: str, domain: str, now: int) -> Answer:
+        try:
+            known = await self._queries[path].has(local, domain)
+        except QueryBusyError:
+            return Answer(Verdict.BUSY, "too many recipients are being looked up", Source.SQL)
+        except QueryFailedError as error:
+            self._trouble("database of recipients gave no answer", file=str(path), reason=str(error))
+            found = (await self._memory.find(domain, (local,), now)).get(local)
+            if found is not None and found.known:
+                return Answer(Verdict.KNOWN, "it was known when the list of recipients could last be read", Source.SQL)
+            return Answer(Verdict.UNSURE, "the list of its domain's recipients cannot be read", Source.SQL)
+        if known:
+            row = self._memory.latest(domain, local, now)
+            if row is None or now - row.at > self._refresh_ms:
+                self._learn(domain, local, known=True, reply="", source=Source.SQL, now=now)
+            return Answer(Verdict.KNOWN, "it is in the database", Source.SQL)
+        return Answer(Verdict.UNKNOWN, "it is not in the database", Source.SQL)
+
+    # ---------------------------------------------------------------- the primary, and what it said before
+
+    @property
+    def _refresh_ms(self) -> int:
+        return self._settings.refresh_hours * HOUR_MS
+
+    def _remembered(self, domain: str, local: str, now: int) -> Answer | None:
+        """What memory says; None: nothing."""
+        row = self._memory.latest(domain, local, now)
+        if row is not None:
+            if row.known:
+                return Answer(Verdict.KNOWN, row.reply or "its primary takes mail for it", row.source)
+            return Answer(Verdict.UNKNOWN, row.reply or "its primary refuses it", row.source)
+        of_domain = self._memory.latest(domain, "", now)
+        if of_domain is None or not of_domain.known:
+            return None
+        return Answer(Verdict.KNOWN, "its primary takes every address", Source.TAKES_ALL)
+
+    async def _by_call(self, address: str, local: str, domain: str, now: int) -> Answer:
+        if self._call is None:
+            return Answer(Verdict.UNSURE, "its primary is not asked", Source.CALL)
+        heard = await self._call.ask(address, probe=lambda: self._wants_probe(domain))
+        if not heard.asked:
+            return Answer(Verdict.KNOWN, heard.reply, Source.RULE)
+        self._heard(domain, local, heard, now)
+        if heard.takes_all and heard.verdict is Verdict.KNOWN:
+            return Answer(Verdict.KNOWN, "its primary takes every address", Source.TAKES_ALL)
+        return Answer(heard.verdict, heard.reply, Source.CALL)
+
+    def _wants_probe(self, domain: str) -> bool:
+        """Whether it is not known, or not of late, if the primary of a domain takes every address."""
+        now = self._clock()
+        row = self._memory.latest(domain, "", now)
+        return row is None or not 0 <= now - row.at < self._refresh_ms
+
+    def _heard(self, domain: str, local: str, heard: Heard, now: int) -> None:
+        if heard.takes_all is not None:
+            source = Source.TAKES_ALL if heard.takes_all else Source.CALL
+            self._learn(domain, "", known=heard.takes_all, reply=heard.reply, source=source, now=now)
+        of_domain = self._memory.latest(domain, "", now)
+        takes_all = of_domain is not None and of_domain.known
+        if heard.verdict is Verdict.UNKNOWN:
+            self._learn(domain, local, known=False, reply=heard.reply, source=Source.CALL, now=now)
+        elif heard.verdict is Verdict.KNOWN and not takes_all:
+            self._learn(domain, local, known=True, reply=heard.reply, source=Source.CALL, now=now)
+
+    def _learn(self, domain: str, local: str, *, known: bool, reply: str, source: Source, now: int) -> None:
+        # What is known of a domain counts as long as what is known of a recipient does.
+        lasts = self._settings.known_days * DAY_MS if known or not local else self._settings.unknown_hours * HOUR_MS
+        self._memory.learn(Known(domain, local, known, reply, source, now, now + lasts))
+
+    def delivered(self, fate: Fate, now: int) -> None:
+        """Learn from what became of a message: called with every fate of a delivery to a domain we back up. Cheap where
+        there is nothing new in it.
+
+        Args:
+            fate: as the courier gives it.
+            now: milliseconds since 1970.
+        """
+        local, _, domain = fate.recipient.address.rpartition("@")
+        if self._call is None or not self._rules.of(domain).ask or not self._call.is_primary(domain, fate.host):
+            return
+        verdict = verdict_of(fate)
+        if verdict is Verdict.UNSURE:
+            return
+        if fate.end is End.DELIVERED:
+            self._call.back(domain)
+        row = self._memory.latest(domain, local, now)
+        if row is not None and row.known is (verdict is Verdict.KNOWN) and now - row.at < self._refresh_ms:
+            return
+        of_domain = self._memory.latest(domain, "", now)
+        # That it takes mail for somebody means something where it is known to refuse who does not exist.
+        if verdict is Verdict.UNKNOWN or (of_domain is not None and not of_domain.known):
+            said = f"{fate.host} said “{fate.reply}”" if fate.reply is not None else ""
+            known = verdict is Verdict.KNOWN
+            self._learn(domain, local, known=known, reply=said, source=Source.DELIVERY, now=now)
+
+    # ---------------------------------------------------------------- keeping it current
+
+    async def run(self) -> None:
+        """Write what is learned, remove what expired, ask again for who is known; until cancelled."""
+        try:
+            while True:
+                await asyncio.sleep(WRITE_SECONDS)
+                await self.tick(self._clock())
+        finally:
+            await self.close()
+
+    async def tick(self, now: int) -> None:
+        """What is to be done each second."""
+        try:
+            await self._memory.write()
+            if not 0 <= now - self._tidied_at < TIDY_MS:
+                self._tidied_at = now
+                await self._memory.tidy(now)
+                if self._call is not None:
+                    await self._ask_again(self._call, now)
+            self._in_trouble = False
+        except StoreError as error:
+            self._trouble("what is known of recipients cannot be kept", reason=str(error))
+
+    async def _ask_again(self, call: CallAhead, now: int) -> None:
+        """Ask for some of those who are known, in turn, who were not heard of for a day."""
+        rows = await self._memory.old(self._asked_again_from, now - self._refresh_ms, now, PIECE)
+        self._asked_again_from = (rows[-1].domain, rows[-1].local) if len(rows) == PIECE else ("", "")
+        by_domain: dict[str, list[Known]] = {}
+        for row in rows:
+            if row.source is not Source.SQL and self._rules.of(row.domain).ask and self._ours(row.domain):
+                by_domain.setdefault(row.domain, []).append(row)
+        for domain, wanted in by_domain.items():
+            if domain not in self._asking_again:
+                self._asking_again.add(domain)
+                self._begin(self._ask_again_for(call, domain, wanted))
+
+    async def _ask_again_for(self, call: CallAhead, domain: str, rows: list[Known]) -> None:
+        """Ask for some recipients, one after the other: a primary has better things to do."""
+        try:
+            await self._memory.find(domain, ("",), self._clock())
+            await self._ask_each(call, domain, rows)
+        finally:
+            self._asking_again.discard(domain)
+
+    async def _ask_each(self, call: CallAhead, domain: str, rows: list[Known]) -> None:
+        for row in rows:
+            # The primary's own postmaster stands for the domain: it is the made up one that is of interest.
+            address = f"{row.local or 'postmaster'}@{domain}"
+            heard = await call.ask(address, probe=lambda: self._wants_probe(domain))
+            now = self._clock()
+            if heard.verdict is Verdict.BUSY or not heard.asked:
+                return
+            if heard.verdict is Verdict.UNSURE and not heard.reached:
+                return
+            self._heard(domain, row.local or "postmaster", heard, now)
+
+    def _begin(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _trouble(self, event: str, **values: str) -> None:
+        """Log what goes wrong once, not for each recipient."""
+        if not self._in_trouble:
+            self._in_trouble = True
+            log.warning(event, **values)
+
+    async def close(self) -> None:
+        """Write what is not written yet, and end all that is under way."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for query in self._queries.values():
+            query.close()
+        try:
+            await self._memory.write()
+        except StoreError as error:
+            log.warning("what is known of recipients cannot be kept", reason=str(error))
