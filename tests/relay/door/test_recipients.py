@@ -6,7 +6,7 @@ import random
 import socket
 import sqlite3
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from mx10.relay.courier.send import _NobodyIsDown
 from mx10.relay.courier.transports import parse_transports
 from mx10.relay.courier.values import Addressee, End, Fate, Stage
 from mx10.relay.courier.ways import Surroundings
+from mx10.relay.door.door import Verifier
 from mx10.relay.door.recipients import Answer, CallAhead, Recipients, Source, Verdict, links_for_asking, parse_rules
 from mx10.relay.door.recipients import asking as asking_module
 from mx10.relay.door.recipients import memory as memory_module
@@ -28,6 +29,8 @@ from mx10.relay.door.recipients.query import Query
 from mx10.relay.door.recipients.rules import RuleError
 from mx10.relay.door.recipients.values import Known
 from mx10.relay.door.recipients.verify import DAY_MS, HOUR_MS, TIDY_MS
+from mx10.relay.door.values import Refused, Visitor
+from mx10.relay.values import NewRecipient
 from mx10.smtp.replies import Reply
 from mx10.store.connect import Store, open_store
 from tests.relay.primary import Primary
@@ -403,6 +406,31 @@ async def test_closing_leaves_nobody_waiting(store: Store, port: int) -> None:
         await until(lambda: home.call.waiting)
         await home.call.close()
         assert (await waiting).why == "the relay is being stopped"
+
+
+async def test_the_door_is_answered_at_once_where_it_can_be(store: Store, port: int) -> None:
+    visitor = Visitor(b"\xc0\0\2\1", 4711, "192.0.2.2:25", "mx")
+    ada, bob = NewRecipient("ada@example.org"), NewRecipient("bob@example.org", frozenset({"FAILURE"}))
+    async with house(store, port) as home:
+        door: Verifier = home.recipients
+        async with primary(port, "ada").listening():
+            first = door.admit(visitor, ada)
+            assert isinstance(first, Awaitable)
+            assert await first == ada
+            assert door.admit(visitor, ada) == ada
+            refused = door.admit(visitor, bob)
+            assert isinstance(refused, Awaitable)
+            said = await refused
+            assert isinstance(said, Refused)
+            assert (said.reply.code, said.what) == (550, "recipient-unknown")
+            assert door.admit(visitor, bob) == said
+        await home.links.close()
+        carol = door.admit(visitor, NewRecipient("carol@example.org"))
+        assert isinstance(carol, Awaitable)
+        assert await carol == NewRecipient("carol@example.org", apart=True)
+        assert home.recipients.counts["known", "call"] == 2
+        home.recipients._ours = lambda domain: domain == "example.org"
+        assert door.admit(visitor, NewRecipient("admin@example.net")) == NewRecipient("admin@example.net")
 
 
 # ---------------------------------------------------------------- learning from deliveries

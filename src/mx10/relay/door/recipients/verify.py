@@ -8,7 +8,9 @@ nor returned to a sender who may be forged.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +23,8 @@ from mx10.relay.door.recipients.memory import Memory
 from mx10.relay.door.recipients.query import Query, QueryBusyError, QueryFailedError
 from mx10.relay.door.recipients.rules import Rule, RuleError, Rules
 from mx10.relay.door.recipients.values import Answer, Known, Source, Verdict
+from mx10.relay.door.values import Admitted, Refused, Visitor
+from mx10.relay.values import NewRecipient
 from mx10.smtp.replies import Reply
 from mx10.store.connect import Store
 from mx10.store.errors import StoreError
@@ -78,7 +82,7 @@ class Recipients:
         self._asking_again: set[str] = set()
         self._tidied_at = 0
         self._in_trouble = False
-        self.counts: dict[tuple[str, str], int] = {}
+        self.counts: Counter[tuple[str, str]] = Counter()
         """Answers so far, by verdict and source; for metrics."""
 
     @property
@@ -88,6 +92,27 @@ class Recipients:
 
     # ---------------------------------------------------------------- one recipient
 
+    def admit(self, visitor: Visitor, recipient: NewRecipient) -> Admitted | Awaitable[Admitted]:
+        """See ``door.Verifier``. Whoever is known in memory, or by a list or pattern, is admitted at once."""
+        del visitor
+        address, now = recipient.address, self._clock()
+        if not self._ours(address.rpartition("@")[2]):
+            # Our postmaster's mail may go to a domain of others.
+            return recipient
+        answer = self.at_once(address, now)
+        if answer is None:
+            return self._admit(recipient, now)
+        return self._admitted(recipient, self._counted(answer))
+
+    async def _admit(self, recipient: NewRecipient, now: int) -> Admitted:
+        return self._admitted(recipient, self._counted(await self._verify(recipient.address, now)))
+
+    def _admitted(self, recipient: NewRecipient, answer: Answer) -> Admitted:
+        refusal = self.reply(recipient.address, answer)
+        if refusal is not None:
+            return Refused(refusal, f"recipient-{answer.verdict}")
+        return replace(recipient, apart=True) if self.apart(answer) else recipient
+
     async def verify(self, address: str, now: int) -> Answer:
         """Whether a recipient exists.
 
@@ -95,21 +120,31 @@ class Recipients:
             address: as ``smtp.syntax.RcptParameters`` has it: the domain in A-labels and lower case.
             now: milliseconds since 1970.
         """
-        answer = await self._verify(address, now)
-        key = str(answer.verdict), str(answer.source)
-        self.counts[key] = self.counts.get(key, 0) + 1
+        return self._counted(self.at_once(address, now) or await self._verify(address, now))
+
+    def _counted(self, answer: Answer) -> Answer:
+        self.counts[str(answer.verdict), str(answer.source)] += 1
         return answer
 
-    async def _verify(self, address: str, now: int) -> Answer:
+    def at_once(self, address: str, now: int) -> Answer | None:
+        """What can be said of a recipient without asking anybody, the store included; None: nothing."""
         local, _, domain = address.rpartition("@")
         rule = self._rules.of(domain)
         if rule.any or local.lower() == "postmaster":
             # RFC 5321 section 4.5.1: a postmaster there is, whatever else.
             return Answer(Verdict.KNOWN, "every address of the domain is taken", Source.RULE)
         if not rule.ask:
-            return await self._by_rule(rule, local, domain, now)
+            return self._by_file(rule, local, domain, now)
         if self._memory.cached(domain, local, now) is None or self._memory.cached(domain, "", now) is None:
-            await self._memory.find(domain, (local, ""), now)
+            return None
+        return self._remembered(domain, local, now)
+
+    async def _verify(self, address: str, now: int) -> Answer:
+        local, _, domain = address.rpartition("@")
+        rule = self._rules.of(domain)
+        if not rule.ask:
+            return await self._by_queries(rule, local, domain, now)
+        await self._memory.find(domain, (local, ""), now)
         return self._remembered(domain, local, now) or await self._by_call(address, local, domain, now)
 
     def reply(self, address: str, answer: Answer) -> Reply | None:
@@ -131,19 +166,26 @@ class Recipients:
 
     # ---------------------------------------------------------------- lists, patterns, databases
 
-    async def _by_rule(self, rule: Rule, local: str, domain: str, now: int) -> Answer:
+    def _by_file(self, rule: Rule, local: str, domain: str, now: int) -> Answer | None:
+        """What lists and patterns say; None: there are databases still to be asked."""
         for path in rule.lists:
             if self._list(path, now).has(local, domain):
                 return Answer(Verdict.KNOWN, "it is in the list", Source.LIST)
         for pattern in rule.patterns:
             if pattern.matches(local):
                 return Answer(Verdict.KNOWN, f"it is of the form {pattern.text}", Source.PATTERN)
+        if rule.queries:
+            return None
+        source = Source.LIST if rule.lists else Source.PATTERN
+        return Answer(Verdict.UNKNOWN, "it is not among the recipients of this domain", source)
+
+    async def _by_queries(self, rule: Rule, local: str, domain: str, now: int) -> Answer:
+        answer = Answer(Verdict.UNKNOWN, "it is not in the database", Source.SQL)
         for path in rule.queries:
             answer = await self._by_query(path, local, domain, now)
             if answer.verdict is not Verdict.UNKNOWN:
-                return answer
-        source = Source.LIST if rule.lists else Source.PATTERN if rule.patterns else Source.SQL
-        return Answer(Verdict.UNKNOWN, "it is not among the recipients of this domain", source)
+                break
+        return answer
 
     def _list(self, path: Path, now: int) -> AddressList:
         found = self._lists[path]
