@@ -108,6 +108,36 @@ class StewardPlan:
     live: Callable[[socket.socket, dict[bytes, bytes]], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Companion:
+    """Another service that lives in a process of its own beside the workers, and is replaced when it dies.
+
+    Attributes:
+        name: for the log.
+        bind: called before rights are given up; what it returns is kept open for all of its lives.
+        writes: folders and files that it has to be able to write with the rights that are left.
+        live: its whole life, in its own process; the arguments are its end of a socket pair, which tells it by its end
+            to stop, and what was bound.
+        stop_seconds: how long it may take to stop.
+    """
+
+    name: str
+    bind: Callable[[], Sequence[socket.socket]]
+    writes: Sequence[Path]
+    live: Callable[[socket.socket, Sequence[socket.socket]], None]
+    stop_seconds: float
+
+
+@dataclass(slots=True)
+class _Company:
+    """A companion, and its life now."""
+
+    companion: Companion
+    sockets: Sequence[socket.socket] = ()
+    life: _Worker | None = None
+    due: float = 0.0
+
+
 class Supervisor:
     """Serves a folder of zones with several worker processes.
 
@@ -115,16 +145,23 @@ class Supervisor:
         settings: where to listen, how many workers, which user.
         zone_settings: limits on zone files.
         steward: the process beside the workers; without one, what is more than a question is refused.
+        companions: other services. With them alone, and no zones, no question is answered.
 
     Raises:
         StartError: no folder, a wrong address or user, an address in use.
     """
 
     def __init__(
-        self, settings: NameserverSettings, zone_settings: ZoneSettings, steward: StewardPlan | None = None
+        self,
+        settings: NameserverSettings,
+        zone_settings: ZoneSettings,
+        steward: StewardPlan | None = None,
+        companions: Sequence[Companion] = (),
     ) -> None:
         path = settings.zone_dir
-        if path is None and steward is None:
+        self._silent = path is None and steward is None and bool(companions)
+        """There are no zones: nobody is listened to."""
+        if path is None and steward is None and not companions:
             raise StartError(
                 "there are no zones: give --zone-dir DIR (nameserver.zone_dir), or make some with `mx10 zone create`"
                 " or `mx10 zone import`"
@@ -147,6 +184,7 @@ class Supervisor:
         self._plan = steward
         self._steward: _Worker | None = None
         self._steward_due = 0.0
+        self._companies = [_Company(each) for each in companions]
         self._watch: FolderWatch | None = None
         self._signals: set[int] = set()
         self._loading = 0
@@ -161,7 +199,10 @@ class Supervisor:
             StartError: an address cannot be bound, or the user not be changed to.
         """
         _allow_many_files(self._settings)
-        addresses = self._bind()
+        addresses = [] if self._silent else self._bind()
+        for company in self._companies:
+            company.sockets = company.companion.bind()
+            addresses += [each.getsockname()[:2] for each in company.sockets]
         try:
             # Watching begins before reading, so that a change during the reading is seen.
             try:
@@ -173,6 +214,8 @@ class Supervisor:
             _drop_privileges(self._settings, addresses, self._path)
             if self._plan is not None and self._plan.store is not None:
                 _check_rights(self._plan.store)
+            for company in self._companies:
+                _check_writing(company.companion)
             self._read_certificate()
             self._cookie_secrets = _read_cookie_secrets(self._settings)
             self._listen_to_signals()
@@ -181,6 +224,8 @@ class Supervisor:
             problems = self._load()
             if self._plan is not None:
                 self._start_steward(self._plan)
+            for company in self._companies:
+                self._start_companion(company)
             for index in range(len(self._sockets)):
                 self._start_worker(index)
             # After the workers: a hundred thousand warnings take a while to write, and nobody should wait for that.
@@ -306,6 +351,7 @@ class Supervisor:
         due = min((at for at, _ in self._respawns), default=now + _LOOK_SECONDS)
         if self._plan is not None and self._steward is None:
             due = min(due, self._steward_due)
+        due = min([due, *(each.due for each in self._companies if each.life is None)])
         timeout = min(max(0.0, due - now), _LOOK_SECONDS)
         for key, events in self._selector.select(timeout):
             if key.fileobj is self._wake_reader:
@@ -319,6 +365,9 @@ class Supervisor:
         now = time.monotonic()
         if self._plan is not None and self._steward is None and now >= self._steward_due:
             self._start_steward(self._plan)
+        for company in self._companies:
+            if company.life is None and now >= company.due:
+                self._start_companion(company)
         for at, index in [each for each in self._respawns if each[0] <= now]:
             self._respawns.remove((at, index))
             self._start_worker(index)
@@ -392,6 +441,42 @@ class Supervisor:
         self._steward = _Worker(_STEWARD, pid, ours, time.monotonic())
         self._selector.register(ours, selectors.EVENT_READ, self._steward)
 
+    def _start_companion(self, company: _Company) -> None:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        try:
+            pid = os.fork()
+        except OSError as error:
+            log.error(f"no {company.companion.name}; tried again soon", cause=error.strerror)
+            ours.close()
+            theirs.close()
+            company.due = time.monotonic() + _RESPAWN_SECONDS
+            return
+        if pid == 0:
+            self._become_companion(company, ours, theirs)
+        theirs.close()
+        company.life = _Worker(_STEWARD, pid, ours, time.monotonic())
+        self._selector.register(ours, selectors.EVENT_READ, company.life)
+
+    def _become_companion(self, company: _Company, ours: socket.socket, theirs: socket.socket) -> None:
+        """The child's side of the fork: leave all that is the supervisor's, do what there is to do, never return."""
+        status = 1
+        try:
+            self._leave(ours)
+            for sockets in self._sockets:
+                for each in sockets:
+                    each.close()
+            self._close_encrypted()
+            company.companion.live(theirs, company.sockets)
+            status = 0
+        except Exception as error:
+            # What it says of itself, where it says something: a wrong setting is no fault of the program.
+            log.error(f"{company.companion.name} ends", cause=str(error) or repr(error))
+        except BaseException:
+            log.exception(f"{company.companion.name} failed")
+        finally:
+            os._exit(status)
+
     def _become_steward(self, plan: StewardPlan, ours: socket.socket, theirs: socket.socket) -> None:
         """The child's side of the fork: leave all that is the supervisor's, do what there is to do, never return."""
         status = 1
@@ -416,6 +501,7 @@ class Supervisor:
         others = [each.control for each in self._workers.values()]
         if self._steward is not None:
             others.append(self._steward.control)
+        others += [each.life.control for each in self._companies if each.life is not None]
         for end in (ours, self._wake_reader, self._wake_writer, *others):
             end.close()
         if self._watch is not None:
@@ -463,12 +549,13 @@ class Supervisor:
                     each.close()
 
     def _on_control(self, worker: _Worker, events: int) -> None:
-        if worker.pid not in self._workers and worker is not self._steward:
+        beside = [self._steward, *(each.life for each in self._companies)]
+        if worker.pid not in self._workers and not any(worker is each for each in beside):
             return
         if events & selectors.EVENT_READ:
             with suppress(OSError):
                 said = worker.control.recv(16)
-                if said.startswith(READY) and worker is not self._steward:
+                if said.startswith(READY) and worker.pid in self._workers:
                     self._on_ready(worker)
                 elif not said:
                     # It is about to end: SIGCHLD says so too, and until then its socket would keep us busy.
@@ -543,6 +630,18 @@ class Supervisor:
                 log.error("steward died; another takes its place", pid=ended, cause=_cause(status))
                 self._forget(self._steward)
                 self._steward = None
+        for company in self._companies:
+            if company.life is None:
+                continue
+            ended, status = os.waitpid(company.life.pid, os.WNOHANG)
+            if ended:
+                now = time.monotonic()
+                young = now - company.life.started < _RESPAWN_SECONDS
+                company.due = now + _RESPAWN_SECONDS if young else now
+                name = company.companion.name
+                log.error(f"{name} died; another takes its place", pid=ended, cause=_cause(status))
+                self._forget(company.life)
+                company.life = None
 
     def _forget(self, child: _Worker) -> None:
         with suppress(KeyError):
@@ -554,12 +653,15 @@ class Supervisor:
         children = [(each.pid, each.control) for each in self._workers.values()]
         if self._steward is not None:
             children.append((self._steward.pid, self._steward.control))
+        beside = [(each.life, each.companion) for each in self._companies if each.life is not None]
+        children += [(life.pid, life.control) for life, _ in beside]
+        patience = max((companion.stop_seconds for _, companion in beside), default=_STOP_SECONDS)
         for _, control in children:
             # The end of the control stream is the order to stop; unlike a signal it cannot come before the child
             # listens for it.
             with suppress(OSError):
                 control.shutdown(socket.SHUT_WR)
-        deadline = time.monotonic() + _STOP_SECONDS
+        deadline = time.monotonic() + max(patience, _STOP_SECONDS)
         for pid, control in children:
             while os.waitpid(pid, os.WNOHANG)[0] == 0:
                 if time.monotonic() > deadline:
@@ -577,6 +679,9 @@ class Supervisor:
             for each in sockets:
                 each.close()
         self._close_encrypted()
+        for company in self._companies:
+            for listening in company.sockets:
+                listening.close()
         if self._watch is not None:
             self._watch.close()
         self._selector.close()
@@ -684,6 +789,21 @@ def _check_rights(store: Path) -> None:
         raise StartError(
             f"user {name!r} cannot read and write {wrong or folder}, which the store needs: give it the folder and what"
             f" is in it (chown -R {name} {folder}), or set nameserver.user to one that can"
+        )
+
+
+def _check_writing(companion: Companion) -> None:
+    """See that a companion, with the rights we have now, can write what it has to.
+
+    Raises:
+        StartError: no.
+    """
+    wrong = next((path for path in companion.writes if path.exists() and not os.access(path, os.R_OK | os.W_OK)), None)
+    if wrong is not None:
+        name = next(iter(_names_of(os.geteuid())), str(os.geteuid()))
+        raise StartError(
+            f"user {name!r} cannot read and write {wrong}, which the {companion.name} needs: give it the folder and"
+            f" what is in it (chown -R {name} {wrong}), or set nameserver.user to one that can"
         )
 
 

@@ -10,8 +10,9 @@ from typing import Any, Final, Literal
 
 from mx10.smtp.syntax import Body, Ret
 
-State = Literal["queued", "held", "apart"]
-"""Of a recipient: to be delivered; held by somebody's command; taken without knowing whether it exists."""
+State = Literal["queued", "held", "apart", "return"]
+"""Of a recipient: to be delivered; held by somebody's command or a filter; taken without knowing whether it exists, and
+tried before others; to be returned to its sender, as somebody commanded."""
 
 _ALPHABET: Final = "abcdefghijkmnpqrstuvwxyz23456789"
 """Base32 without l, o, 0 and 1, which look like others."""

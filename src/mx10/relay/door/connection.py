@@ -11,7 +11,7 @@ import socket
 import ssl
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from mx10.logs import get_logger
 from mx10.relay.door.door import Door, Judged, error_reply, failure_reply
@@ -104,7 +104,8 @@ class Connection(asyncio.Protocol):
     # ---------------------------------------------------------------- the socket
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        # uvloop's transports are none of asyncio's classes.
+        transport = cast("asyncio.Transport", transport)
         self._transport = transport
         if self._upgrading:
             return

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol, runtime_checkable
 
+from mx10.relay.courier.splitting import domain_of
 from mx10.relay.courier.values import Content
 from mx10.relay.door.policy import Policy
 from mx10.relay.door.users import Users
@@ -26,6 +27,7 @@ FREE_BYTES: Final = 64 << 20
 """Room that has to be left on the disk besides a message, or none is taken."""
 _LOOK_SECONDS: Final = 1.0
 _FULL: Final = Reply.of(452, "4.3.1", "no room is left here just now; try again later")
+_UNSURE: Final = Reply.of(451, "4.4.3", "whether we take mail for this domain cannot be said now; try again later")
 _BROKEN: Final = Reply.of(451, "4.3.0", "the message could not be kept; try again later")
 _FAILED: Final = Reply.of(451, "4.3.0", "something went wrong here; try again later")
 
@@ -96,6 +98,8 @@ class Door:
     Args:
         taken: told of each message that is durable.
         judges: asked about each whole message, in order.
+        hops: Received fields from which on a message goes in circles.
+        ask: whether a domain is ours, where the policy cannot say; None: nobody can say that now.
     """
 
     def __init__(
@@ -110,6 +114,7 @@ class Door:
         judges: Sequence[Judge] = (),
         users: Users | None = None,
         hops: int = 100,
+        ask: Callable[[str], Awaitable[bool | None]] | None = None,
     ) -> None:
         self.hostname = hostname
         self.spool = spool
@@ -119,6 +124,7 @@ class Door:
         self.judges = judges
         self.users = users
         self.hops = hops
+        self.ask = ask
         self.counts: Counter[tuple[str, str]] = Counter()
         """(what, why): ``accepted`` and ``refused`` with a reason, for the metrics."""
         self._checks = {
@@ -148,8 +154,27 @@ class Door:
     ) -> Admitted | Awaitable[Admitted]:
         """Whether a message may go to somebody, and to whom then."""
         found = self.policy.recipient(visitor, parameters.recipient)
+        if found is None:
+            return self._ask_first(visitor, mail, parameters)
         if isinstance(found, Refused):
             return found
+        return self._permitted(visitor, mail, parameters, found)
+
+    async def _ask_first(self, visitor: Visitor, mail: MailParameters, parameters: RcptParameters) -> Admitted:
+        assert self.ask is not None
+        ours = await self.ask(domain_of(parameters.recipient))
+        if ours is None:
+            return Refused(_UNSURE, "unsure")
+        found = self.policy.recipient(visitor, parameters.recipient, ours=ours)
+        assert found is not None
+        if isinstance(found, Refused):
+            return found
+        admitted = self._permitted(visitor, mail, parameters, found)
+        return admitted if isinstance(admitted, (NewRecipient, Refused)) else await admitted
+
+    def _permitted(
+        self, visitor: Visitor, mail: MailParameters, parameters: RcptParameters, found: str
+    ) -> Admitted | Awaitable[Admitted]:
         recipient = NewRecipient(found, parameters.notify, parameters.orcpt)
         if not self._checks["recipient"] and (self.verifier is None or visitor.may_relay):
             return recipient

@@ -27,11 +27,11 @@ class Policy:
 
     Args:
         names: of this host, in lower case: its postmaster is ours.
-        ours: whether we take mail for a domain.
+        ours: whether we take mail for a domain; None: that has to be asked for.
         postmaster: who gets mail for ours; empty: nobody.
     """
 
-    def __init__(self, names: Container[str], ours: Callable[[str], bool], postmaster: str) -> None:
+    def __init__(self, names: Container[str], ours: Callable[[str], bool | None], postmaster: str) -> None:
         self._names = names
         self._ours = ours
         self._postmaster = postmaster
@@ -42,11 +42,12 @@ class Policy:
             return _LOG_IN
         return None
 
-    def recipient(self, visitor: Visitor, address: str) -> str | Refused:
-        """To whom a message for an address goes here, or why not.
+    def recipient(self, visitor: Visitor, address: str, *, ours: bool | None = None) -> str | Refused | None:
+        """To whom a message for an address goes here, or why not; None: whether its domain is ours has to be asked for.
 
         Args:
             address: as ``smtp.syntax.parse_rcpt`` gives it.
+            ours: what came of asking.
         """
         local, at, domain = address.rpartition("@")
         if not at or domain in self._names:
@@ -59,8 +60,9 @@ class Policy:
             return address
         if domain.startswith("["):
             return Refused(_LITERAL, "literal")
-        if not self._ours(domain):
-            return Refused(FOREIGN, "relay")
         if not _HIDING.isdisjoint(local):
             return Refused(_ROUTED, "routed")
-        return address
+        known = self._ours(domain) if ours is None else ours
+        if known is None:
+            return None
+        return address if known else Refused(FOREIGN, "relay")

@@ -47,7 +47,13 @@ def open_spool(config: Config, *, create: bool = False) -> Opened:
     bodies = folder / _BODIES
     if create:
         try:
-            bodies.mkdir(mode=_MODE, parents=True, exist_ok=True)
+            for each in (folder, bodies):
+                if not each.exists():
+                    each.mkdir(mode=_MODE, parents=True, exist_ok=True)
+                    above = each.parent.stat()
+                    if os.geteuid() == 0 and above.st_uid:
+                        # Root sets up the spool of a service.
+                        os.chown(each, above.st_uid, above.st_gid)
         except OSError as error:
             raise StoreUnreachableError(
                 f"the spool {bodies} cannot be made: {error.strerror}; set relay.spool to another folder"

@@ -267,7 +267,7 @@ class Incoming:
             content = InFile(head, spool.path(message), len(head) + self._size)
         else:
             content = InParts(head, spool.store, message, len(head) + self._size)
-        due = now - (envelope.priority * _PRIORITY_MS if envelope.priority and envelope.priority > 0 else 0)
+        usual = now - (envelope.priority * _PRIORITY_MS if envelope.priority and envelope.priority > 0 else 0)
         waiting = tuple(
             Waiting(
                 message,
@@ -276,7 +276,7 @@ class Incoming:
                 domain_of(each.address),
                 spool.node,
                 "held" if self.held else "apart" if each.apart else "queued",
-                due,
+                0 if each.apart else usual,
                 0,
                 each.options(),
                 "",
@@ -287,7 +287,7 @@ class Incoming:
             (message, now, expires, remind, envelope.reverse_path, content.size, envelope.to_json(), head, body)
         ]
         work.recipients = [
-            (message, w.number, w.address, w.domain, w.node, w.state, due, 0, w.options, "") for w in waiting
+            (message, w.number, w.address, w.domain, w.node, w.state, w.due_at, 0, w.options, "") for w in waiting
         ]
         return Taken(message, envelope, content, waiting, now, expires)
 

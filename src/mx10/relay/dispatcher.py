@@ -1,0 +1,578 @@
+"""Takes what is in the spool to its next hops: what just came, and what the database says is due.
+
+Memory holds some of it, never more than ``relay.loaded`` recipients; where a message just taken finds room there, its
+content is not read again. Everything else waits in the database and is read by domain, a page at a time, when its next
+hop has nothing to do. The rules (when, how much at once) are in ``queue``; what becomes of recipients is written by
+``settling``.
+"""
+
+import asyncio
+import heapq
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from mx10.logs import get_logger
+from mx10.relay import loading
+from mx10.relay.courier.connection import nobody
+from mx10.relay.courier.values import Addressee, Content, End, Fate, Letter, Stage, Step
+from mx10.relay.courier.ways import Way, Ways
+from mx10.relay.hosts import HostMemory
+from mx10.relay.jobs import FromSpool, Job, letter_of
+from mx10.relay.loading import Message
+from mx10.relay.queue import Hop
+from mx10.relay.settling import Settler
+from mx10.relay.spool.opening import Opened
+from mx10.relay.spool.spool import Taken
+from mx10.relay.values import Waiting, name_of
+from mx10.store.errors import StoreError
+
+HOP_LOADED: Final = 500
+"""Jobs of one next hop that are in memory: one that is down shall not keep others out."""
+_LOW: Final = 20
+"""A next hop with fewer jobs gets more from the database."""
+CONTENT_BYTES: Final = 64 << 20
+"""Octets of contents that are kept in memory from when they came."""
+WAY_MS: Final = 60_000
+"""How long the way of a domain is used before it is looked up again."""
+LOOKUPS: Final = 64
+"""Ways that are looked up at the same time."""
+PENDING: Final = 64
+"""Pages that are read at the same time."""
+_START: Final = (-(1 << 62), 0, -1)
+_AGAIN_MS: Final = 5000
+"""When the database could not be read: how long to wait."""
+_EARLY: Final = frozenset({Stage.ROUTE, Stage.CONNECT, Stage.GREETING, Stage.HELLO, Stage.TLS, Stage.AUTH})
+"""What fails here is about the host, and not about a message."""
+
+log = get_logger("relay")
+
+
+@dataclass(slots=True)
+class _Domain:
+    """What is known of a domain with mail.
+
+    Attributes:
+        due_at: when the next of what is not in memory is due; None: there is nothing.
+        cursor: how far it was read.
+    """
+
+    name: str
+    due_at: int | None = None
+    cursor: tuple[int, int, int] = _START
+    way: Way | None = None
+    looked_at: int = 0
+    loading: bool = False
+    pending: list[Callable[[Way], None]] = field(default_factory=list)
+    hop: str = ""
+
+
+class Dispatcher:
+    """See the module.
+
+    Args:
+        most: recipients in memory.
+        deliveries: messages on their way at the same time.
+        per_hop: the same to one next hop.
+        per_minute: messages to one next hop; 0: any number.
+        probe: milliseconds to the first look at a next hop that is down, and between two at most.
+    """
+
+    def __init__(
+        self,
+        opened: Opened,
+        node: int,
+        ways: Ways,
+        settler: Settler,
+        hosts: HostMemory,
+        clock: Callable[[], int],
+        *,
+        most: int,
+        deliveries: int,
+        per_hop: int,
+        per_minute: int,
+        probe: tuple[int, int],
+    ) -> None:
+        self._opened = opened
+        self._node = node
+        self._ways = ways
+        self._settler = settler
+        self._hosts = hosts
+        self._clock = clock
+        self._most = most
+        self._deliveries = deliveries
+        self._per_hop = per_hop
+        self._per_minute = per_minute
+        self._probe = probe
+        self._loop = asyncio.get_running_loop()
+        self.hops: dict[str, Hop[Job]] = {}
+        self._domains: dict[str, _Domain] = {}
+        self._due: list[tuple[int, str]] = []
+        self._here: set[tuple[int, int]] = set()
+        """Recipients (message, number) in memory."""
+        self._content = 0
+        self._in_flight = 0
+        self._blocked: dict[str, None] = {}
+        """Next hops that wait because too many messages are on their way in all, in order."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._lookups = asyncio.Semaphore(LOOKUPS)
+        self._stopped = False
+        self._more_domains = False
+        self._wake = asyncio.Event()
+        self._change = 0
+        self.counts: Counter[str] = Counter()
+        self.latencies: list[float] = []
+        """Seconds from arrival to delivery, since somebody looked (the metrics)."""
+
+    # ---------------------------------------------------------------- what came
+
+    def taken(self, taken: Taken) -> None:
+        """A message is in the spool: deliver it, if there is room in memory; else it is found there."""
+        envelope = taken.envelope
+        waiting = taken.recipients
+        by_domain: dict[str, list[Waiting]] = {}
+        for each in waiting:
+            if each.state != "held":
+                by_domain.setdefault(each.domain, []).append(each)
+        message = Message(taken.message, taken.arrived_at, taken.expires_at, taken.content.size, envelope)
+        if len(self._here) + len(waiting) > self._most or self._stopped:
+            for name, members in by_domain.items():
+                self._left_there(self._domain(name), min(each.due_at for each in members))
+            return
+        content: Content = taken.content
+        size = content.size if hasattr(content, "data") else 0
+        if size and self._content + size > CONTENT_BYTES:
+            content, size = FromSpool(self._opened, message), 0
+        letter = letter_of(message, content)
+        if len(by_domain) == 1:
+            ((name, members),) = by_domain.items()
+            self._route(name, lambda way: self._add(way, message, letter, members, len(members) == len(waiting), size))
+            return
+        # Split by next hop, and not by domain: the ways are all looked up before the first is taken.
+        found: dict[str, tuple[Way, list[Waiting]]] = {}
+        left = len(by_domain)
+
+        def routed(way: Way, members: Iterable[Waiting]) -> None:
+            nonlocal left
+            found.setdefault(way.key, (way, []))[1].extend(members)
+            left -= 1
+            if left == 0:
+                for each_way, mine in found.values():
+                    self._add(each_way, message, letter, mine, len(mine) == len(waiting), size)
+
+        for name, members in by_domain.items():
+            self._route(name, lambda way, members=members: routed(way, members))  # type: ignore[misc]
+
+    def _add(
+        self, way: Way, message: Message, letter: Letter, recipients: Iterable[Waiting], whole: bool, size: int
+    ) -> None:
+        hop = self._hop(way)
+        mine = {each.number: each for each in recipients if (message.id, each.number) not in self._here}
+        if not mine:
+            return
+        if len(hop.jobs) >= HOP_LOADED or self._stopped:
+            for each in mine.values():
+                self._left_there(self._domain(each.domain), each.due_at)
+            return
+        for each in mine.values():
+            hop.domains.add(each.domain)
+            self._here.add((message.id, each.number))
+        self._content += size
+        job = Job(message, letter, mine, whole, size)
+        if any(each.state == "apart" for each in mine.values()) or (message.envelope.priority or 0) > 0:
+            hop.jobs.appendleft(job)
+        else:
+            hop.jobs.append(job)
+        self._run(hop)
+
+    def _left_there(self, domain: _Domain, due_at: int) -> None:
+        """Something of a domain is in the database alone."""
+        if domain.due_at is None or due_at < domain.due_at:
+            domain.due_at = due_at
+        if (due_at, 0, -1) < domain.cursor:
+            domain.cursor = _START
+        heapq.heappush(self._due, (due_at, domain.name))
+        self._wake.set()
+
+    # ---------------------------------------------------------------- ways
+
+    def _domain(self, name: str) -> _Domain:
+        found = self._domains.get(name)
+        if found is None:
+            found = self._domains[name] = _Domain(name)
+        return found
+
+    def _hop(self, way: Way) -> Hop[Job]:
+        hop = self.hops.get(way.key)
+        if hop is None:
+            hop = self.hops[way.key] = Hop(way.key, way)
+        else:
+            hop.way = way
+        return hop
+
+    def _route(self, name: str, then: Callable[[Way], None]) -> None:
+        """Look up the way of a domain, unless it is known."""
+        domain = self._domain(name)
+        if domain.way is not None and self._clock() - domain.looked_at < WAY_MS:
+            then(domain.way)
+            return
+        domain.pending.append(then)
+        if len(domain.pending) == 1:
+            self._start(self._look_up(domain))
+
+    async def _look_up(self, domain: _Domain) -> None:
+        try:
+            async with self._lookups:
+                way = await self._ways.of(domain.name)
+        except Exception:
+            log.exception("a way could not be found", domain=domain.name)
+            pending, domain.pending = domain.pending, []
+            self._left_there(domain, self._clock() + _AGAIN_MS)
+            self.counts["way_failures"] += len(pending)
+            return
+        domain.way, domain.looked_at, domain.hop = way, self._clock(), way.key
+        pending, domain.pending = domain.pending, []
+        for then in pending:
+            then(way)
+
+    # ---------------------------------------------------------------- going there
+
+    def _run(self, hop: Hop[Job]) -> None:
+        """Start what may go to a next hop now."""
+        now = self._clock()
+        while hop.jobs and not self._stopped and hop.may_start(now, self._per_hop):
+            if self._in_flight >= self._deliveries:
+                self._blocked[hop.key] = None
+                return
+            job = hop.jobs.popleft()
+            hop.in_flight += 1
+            self._in_flight += 1
+            if self._per_minute:
+                hop.ready_at = max(now, hop.ready_at) + 60_000 // self._per_minute
+            self._start(self._deliver(hop, job))
+        if hop.jobs and not hop.in_flight and not self._stopped:
+            at = hop.probe_at if hop.down_since else hop.ready_at
+            if at > now and not hop.waits:
+                hop.waits = True
+                self._loop.call_later((at - now) / 1000 + 0.01, self._look_again, hop)
+        elif hop.ready_at > now and hop.jobs and not hop.waits:
+            hop.waits = True
+            self._loop.call_later((hop.ready_at - now) / 1000 + 0.001, self._look_again, hop)
+        if len(hop.jobs) < _LOW:
+            self._refill(hop, now)
+
+    def _look_again(self, hop: Hop[Job]) -> None:
+        hop.waits = False
+        self._run(hop)
+
+    async def _deliver(self, hop: Hop[Job], job: Job) -> None:
+        steps: list[Step] = []
+        # Steps cost as much as the delivery itself: they are watched where something went wrong before.
+        watched = hop.failures > 0 or any(each.attempts for each in job.recipients.values())
+        fates: list[Fate] = []
+        try:
+            way = hop.way
+            if hop.down_since:
+                # A probe: its exchangers may be others by now.
+                way = await self._ways.of(next(iter(job.recipients.values())).domain)
+                if way.key != hop.key:
+                    self._moved(hop, job)
+                    return
+                hop.way = way
+            addressees = [
+                Addressee(each.address, each.number, each.notify, each.orcpt) for each in job.recipients.values()
+            ]
+            fates = await self._ways.deliver(
+                way,
+                job.letter,
+                addressees,
+                arrived=job.message.arrived_at,
+                listener=steps.append if watched else nobody,
+            )
+        except asyncio.CancelledError:
+            self._drop(job)
+            raise
+        except Exception:
+            log.exception("a delivery failed", message=name_of(job.message.id))
+        finally:
+            hop.in_flight -= 1
+            self._in_flight -= 1
+        self._told(hop, job, fates, steps)
+        self._run(hop)
+        self._unblock()
+
+    def _told(self, hop: Hop[Job], job: Job, fates: list[Fate], steps: list[Step]) -> None:
+        """What an attempt came to."""
+        now = self._clock()
+        if not fates:  # a fault of ours: all is as it was, and tried again after a while
+            self._drop(job)
+            for each in job.recipients.values():
+                self._left_there(self._domain(each.domain), now + _AGAIN_MS)
+                self._domain(each.domain).cursor = _START
+            return
+        away = [fate for fate in fates if fate.end is End.LATER and (not fate.reached or fate.stage in _EARLY)]
+        if len(away) == len(fates):
+            was_up = not hop.down_since
+            hop.failed(now, fates[0].reason, *self._probe)
+            if was_up:
+                log.warning("next hop down", hop=hop.key, cause=fates[0].reason[:300])
+            self._settler.not_reached(job, fates, steps, hop, now)
+            # It stays due: when its next hop is back it goes at once.
+            hop.jobs.appendleft(job)
+            job.recipients = {number: _tried(each) for number, each in job.recipients.items()}
+            return
+        if hop.down_since:
+            log.info("next hop back", hop=hop.key, seconds=(now - hop.down_since) // 1000)
+        hop.worked(self._per_hop)
+        again = [fate for fate in fates if fate.now and fate.end is End.LATER]
+        if again and len(again) < len(fates):
+            # The host takes them with another message (RFC 5321 section 4.5.3.1.10).
+            numbers = {fate.recipient.key for fate in again}
+            rest = {number: each for number, each in job.recipients.items() if number in numbers}
+            hop.jobs.appendleft(Job(job.message, job.letter, rest, False))
+            fates = [fate for fate in fates if fate not in again]
+            job.recipients = {number: each for number, each in job.recipients.items() if number not in numbers}
+            job.whole = False
+        self._settler.settle(job, fates, steps, hop, now, self._drop, self._again)
+        for fate in fates:
+            if fate.end is End.DELIVERED:
+                self.counts["delivered"] += 1
+                if len(self.latencies) < 100_000:
+                    self.latencies.append((now - job.message.arrived_at) / 1000)
+            elif fate.end is End.LATER:
+                self.counts["deferred"] += 1
+                hop.window = max(1.0, hop.window - 0.25)
+            else:
+                self.counts["failed"] += 1
+
+    def _again(self, each: Waiting) -> None:
+        """A recipient is to be tried later."""
+        self._left_there(self._domain(each.domain), each.due_at)
+
+    def _drop(self, job: Job) -> None:
+        """It is no longer in memory."""
+        for number in job.recipients:
+            self._here.discard((job.message.id, number))
+        self._content -= job.size
+        job.size = 0
+
+    def _moved(self, hop: Hop[Job], job: Job) -> None:
+        """The way of a domain is another one now: so may be those of all that wait there."""
+        log.info("the way of a domain changed", hop=hop.key)
+        waiting = [job, *hop.jobs]
+        hop.jobs.clear()
+        for name in hop.domains:
+            self._domain(name).looked_at = 0
+        hop.domains.clear()
+        hop.down_since, hop.failures = 0, 0
+        for each in waiting:
+            self._drop(each)
+            for name in {recipient.domain for recipient in each.recipients.values()}:
+                domain = self._domain(name)
+                domain.cursor = _START
+                self._left_there(domain, self._clock())
+
+    def _unblock(self) -> None:
+        while self._blocked and self._in_flight < self._deliveries:
+            key = next(iter(self._blocked))
+            del self._blocked[key]
+            if key in self.hops:
+                self._run(self.hops[key])
+
+    # ---------------------------------------------------------------- what is in the database
+
+    def _refill(self, hop: Hop[Job], now: int) -> None:
+        if hop.down_since and hop.jobs:
+            return
+        for name in hop.domains:
+            domain = self._domains.get(name)
+            if domain is not None and domain.due_at is not None and domain.due_at <= now and not domain.loading:
+                domain.loading = True
+                self._start(self._load(domain))
+                return
+
+    async def _load(self, domain: _Domain) -> None:
+        try:
+            page = await asyncio.to_thread(
+                loading.page, self._opened, self._node, domain.name, self._clock(), domain.cursor
+            )
+        except StoreError as error:
+            log.error("the spool cannot be read", cause=str(error))
+            domain.loading = False
+            self._left_there(domain, self._clock() + _AGAIN_MS)
+            return
+        domain.loading = False
+        if page.whole:
+            domain.due_at, domain.cursor = page.later, _START
+            if page.later is not None:
+                heapq.heappush(self._due, (page.later, domain.name))
+        else:
+            domain.cursor = page.cursor
+        by_message: dict[int, list[Waiting]] = {}
+        for each in page.recipients:
+            if (each.message, each.number) not in self._here:
+                by_message.setdefault(each.message, []).append(each)
+        for message, members in by_message.items():
+            found = page.messages.get(message)
+            if found is not None:
+                letter = letter_of(found, FromSpool(self._opened, found))
+                self._route(
+                    domain.name,
+                    lambda way, found=found, letter=letter, members=members: self._add(  # type: ignore[misc]
+                        way, found, letter, members, False, 0
+                    ),
+                )
+        if not by_message and not page.whole:
+            # All of the page is in memory already: the next one.
+            domain.loading = True
+            self._start(self._load(domain))
+
+    async def run(self) -> None:
+        """Look for what becomes due, until cancelled."""
+        self._change = await asyncio.to_thread(loading.last_change, self._opened)
+        await self._scan()
+        looked = self._clock()
+        while True:
+            now = self._clock()
+            if now - looked >= 1000 or now < looked:
+                looked = now
+                await self._look_for_changes()
+            if self._more_domains and not self._due:
+                await self._scan()
+            pending = 0
+            while self._due and self._due[0][0] <= now and len(self._here) < self._most and pending < PENDING:
+                _, name = heapq.heappop(self._due)
+                domain = self._domains.get(name)
+                if domain is None or domain.due_at is None or domain.due_at > now or domain.loading:
+                    continue
+                hop = self.hops.get(domain.hop)
+                if hop is not None and len(hop.jobs) >= _LOW:
+                    continue  # its next hop asks for more when it can
+                domain.loading = True
+                pending += 1
+                self._start(self._load(domain))
+            self._forget_idle()
+            timeout = 1.0
+            if self._due and len(self._here) < self._most:
+                timeout = min(1.0, max(0.01, (self._due[0][0] - self._clock()) / 1000))
+            self._wake.clear()
+            try:
+                await asyncio.wait_for(self._wake.wait(), timeout)
+            except TimeoutError:
+                continue
+            await asyncio.sleep(0.01)  # several at once
+
+    async def rescan(self) -> None:
+        """Look at all that is in the database anew."""
+        for domain in self._domains.values():
+            domain.cursor = _START
+        await self._scan()
+
+    def is_here(self, message: int, number: int) -> bool:
+        """Whether a recipient is in memory."""
+        return (message, number) in self._here
+
+    async def _scan(self) -> None:
+        try:
+            found = await asyncio.to_thread(loading.domains, self._opened, self._node)
+        except StoreError as error:
+            log.error("the spool cannot be read", cause=str(error))
+            self._more_domains = True
+            await asyncio.sleep(_AGAIN_MS / 1000)
+            return
+        self._more_domains = len(found) >= loading.DOMAINS
+        for name, due_at in found:
+            self._left_there(self._domain(name), due_at)
+
+    async def _look_for_changes(self) -> None:
+        try:
+            self._change, ids, everything = await asyncio.to_thread(loading.changes, self._opened, self._change)
+        except StoreError:
+            return
+        if everything:
+            self.forget(None)
+            await self._scan()
+        elif ids:
+            self.forget(set(ids))
+            recipients, _ = await asyncio.to_thread(loading.of_messages, self._opened, ids)
+            for each in recipients:
+                if each.node == self._node and each.state in ("queued", "apart"):
+                    domain = self._domain(each.domain)
+                    domain.cursor = _START
+                    self._left_there(domain, each.due_at)
+                    hop = self.hops.get(domain.hop)
+                    if hop is not None and each.due_at <= self._clock():
+                        self._probe_now(hop)
+            if any(each.state == "return" for each in recipients):
+                self._settler.look_now()
+
+    def forget(self, messages: set[int] | None) -> None:
+        """Take messages out of memory that are not on their way just now; None: all."""
+        for hop in self.hops.values():
+            stay = []
+            for job in hop.jobs:
+                if messages is None or job.message.id in messages:
+                    self._drop(job)
+                else:
+                    stay.append(job)
+            hop.jobs.clear()
+            hop.jobs.extend(stay)
+
+    def _probe_now(self, hop: Hop[Job]) -> None:
+        """Somebody says that it is worth trying."""
+        if hop.down_since:
+            hop.probe_at = 0
+            self._hosts.forgive()
+
+    def probe(self, key: str) -> None:
+        """See at once whether a next hop is back."""
+        hop = self.hops.get(key)
+        if hop is not None:
+            self._probe_now(hop)
+            self._run(hop)
+
+    def _forget_idle(self) -> None:
+        """Next hops and domains that have nothing to do leave memory, when there are many."""
+        if len(self._domains) + len(self.hops) < 20_000:
+            return
+        for key in [key for key, hop in self.hops.items() if not hop.jobs and not hop.in_flight and not hop.down_since]:
+            del self.hops[key]
+        idle = [
+            name
+            for name, domain in self._domains.items()
+            if domain.due_at is None and not domain.pending and not domain.loading and domain.hop not in self.hops
+        ]
+        for name in idle:
+            del self._domains[name]
+
+    # ---------------------------------------------------------------- beginning and end
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a task of the dispatcher failed", cause=repr(error))
+
+    async def stop(self, seconds: float) -> None:
+        """Begin nothing more; let what is on its way end, for some seconds."""
+        self._stopped = True
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=seconds)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late, timeout=1.0)
+
+    @property
+    def in_memory(self) -> int:
+        """Recipients in memory."""
+        return len(self._here)
+
+
+def _tried(each: Waiting) -> Waiting:
+    return replace(each, attempts=each.attempts + 1)

@@ -1,0 +1,160 @@
+"""What the dispatcher reads of the spool, a page at a time. Each function is one transaction; run in a thread."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Connection, text
+
+from mx10.relay.spool.bodies import InFile, InMemory, InParts, SpooledContent
+from mx10.relay.spool.opening import Opened
+from mx10.relay.values import Envelope, Waiting, name_of
+
+PAGE: Final = 200
+"""Recipients that are read at a time."""
+DOMAINS: Final = 100_000
+"""Domains that are known at the same time; those due later are found when these are done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message's row, without its content."""
+
+    id: int
+    arrived_at: int
+    expires_at: int
+    size: int
+    envelope: Envelope
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Recipients of one domain that are due, in the order in which they are.
+
+    Attributes:
+        cursor: where the next page begins.
+        whole: there are no more that are due.
+        later: when the next one is due, where it is whole; None: there are no others.
+    """
+
+    recipients: list[Waiting]
+    messages: dict[int, Message]
+    cursor: tuple[int, int, int]
+    whole: bool
+    later: int | None
+
+
+_COLUMNS: Final = "message, number, address, domain, node, state, due_at, attempts, options, last"
+
+
+def domains(opened: Opened, node: int) -> list[tuple[str, int]]:
+    """Domains with recipients, each with when the first is due; those first that are due first."""
+    statement = text(
+        "SELECT domain, MIN(due_at) AS due FROM recipients WHERE node = :node AND state IN ('queued', 'apart')"
+        " GROUP BY domain ORDER BY due LIMIT :most"
+    )
+    with opened.store.read() as connection:
+        return [(row[0], row[1]) for row in connection.execute(statement, {"node": node, "most": DOMAINS})]
+
+
+def page(opened: Opened, node: int, domain: str, now: int, cursor: tuple[int, int, int]) -> Page:
+    """Recipients of a domain that are due."""
+    values = {"node": node, "domain": domain, "now": now, "due": cursor[0], "message": cursor[1], "number": cursor[2]}
+    # Two ranges of one index, each read no further than wanted.
+    of_state = (
+        f"SELECT * FROM (SELECT {_COLUMNS} FROM recipients WHERE node = :node AND state = '%s' AND domain = :domain"
+        " AND due_at <= :now AND due_at >= :due AND (due_at, message, number) > (:due, :message, :number)"
+        " ORDER BY due_at, message, number LIMIT :most) AS %s"
+    )
+    both = " UNION ALL ".join(of_state % (state, state) for state in ("apart", "queued"))
+    statement = text(f"{both} ORDER BY due_at, message, number LIMIT :most")
+    with opened.store.read() as connection:
+        found = [Waiting(*row) for row in connection.execute(statement, {**values, "most": PAGE})]
+        messages = _messages(connection, {each.message for each in found})
+        whole = len(found) < PAGE
+        later = None
+        if whole:
+            later = connection.execute(
+                text(
+                    "SELECT MIN(due_at) FROM recipients WHERE node = :node AND state IN ('queued', 'apart')"
+                    " AND domain = :domain AND due_at > :now"
+                ),
+                values,
+            ).scalar()
+    end = (found[-1].due_at, found[-1].message, found[-1].number) if found else cursor
+    return Page(found, messages, end, whole, later)
+
+
+def of_messages(opened: Opened, ids: list[int]) -> tuple[list[Waiting], dict[int, Message]]:
+    """All recipients of some messages, in whatever state."""
+    if not ids:
+        return [], {}
+    numbers = ", ".join(str(int(each)) for each in ids)
+    with opened.store.read() as connection:
+        rows = connection.execute(
+            text(f"SELECT {_COLUMNS} FROM recipients WHERE message IN ({numbers}) ORDER BY message, number")
+        )
+        return [Waiting(*row) for row in rows], _messages(connection, set(ids))
+
+
+def to_remind(opened: Opened, node: int, now: int, most: int) -> list[int]:
+    """Messages whose sender is to hear of a delay, or of the end."""
+    statement = text(
+        "SELECT id FROM messages WHERE remind_at <= :now AND EXISTS"
+        " (SELECT 1 FROM recipients WHERE message = messages.id AND node = :node) ORDER BY remind_at LIMIT :most"
+    )
+    with opened.store.read() as connection:
+        return list(connection.execute(statement, {"now": now, "node": node, "most": most}).scalars())
+
+
+def to_return(opened: Opened, node: int, most: int) -> list[int]:
+    """Messages with recipients that somebody wants returned."""
+    statement = text("SELECT DISTINCT message FROM recipients WHERE node = :node AND state = 'return' LIMIT :most")
+    with opened.store.read() as connection:
+        return list(connection.execute(statement, {"node": node, "most": most}).scalars())
+
+
+def changes(opened: Opened, after: int) -> tuple[int, list[int], bool]:
+    """What commands did: how far that goes, which messages, and whether everything is to be looked at."""
+    with opened.store.read() as connection:
+        rows = connection.execute(
+            text("SELECT id, message FROM spool_changes WHERE id > :after ORDER BY id LIMIT 1000"), {"after": after}
+        ).all()
+    if not rows:
+        return after, [], False
+    return rows[-1][0], [row[1] for row in rows if row[1] is not None], any(row[1] is None for row in rows)
+
+
+def last_change(opened: Opened) -> int:
+    """How far ``changes`` goes now."""
+    with opened.store.read() as connection:
+        return int(connection.execute(text("SELECT MAX(id) FROM spool_changes")).scalar() or 0)
+
+
+def content(opened: Opened, message: int) -> SpooledContent:
+    """What a message says.
+
+    Raises:
+        LookupError: it is gone.
+    """
+    with opened.store.read() as connection:
+        row = connection.execute(
+            text("SELECT size, head, body FROM messages WHERE id = :id"), {"id": message}
+        ).one_or_none()
+    if row is None:
+        raise LookupError(f"message {name_of(message)} is gone")
+    size, head, body = row
+    if body is not None:
+        return InMemory(bytes(head) + bytes(body))
+    if opened.folder is not None:
+        return InFile(bytes(head), opened.folder / name_of(message), size)
+    return InParts(bytes(head), opened.store, message, size)
+
+
+def _messages(connection: Connection, ids: set[int]) -> dict[int, Message]:
+    if not ids:
+        return {}
+    numbers = ", ".join(str(int(each)) for each in ids)
+    rows = connection.execute(
+        text(f"SELECT id, arrived_at, expires_at, size, reverse_path, envelope FROM messages WHERE id IN ({numbers})")
+    )
+    return {row[0]: Message(row[0], row[1], row[2], row[3], Envelope.from_json(row[4], row[5])) for row in rows}

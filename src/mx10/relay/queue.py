@@ -1,0 +1,97 @@
+"""When a message is tried, and how much a next hop gets at once. Pure: time and chance are arguments.
+
+A *next hop* is where the mail of one or many domains goes: the same exchangers, or the same transport. It learns how
+many messages it may get at the same time (as Postfix does): one more for each round that went well, half where it could
+not be reached. While it is down nothing is read and nothing is written for what waits for it, however much that is: one
+message at a time finds out whether it is back, and then the rest goes, slowly at first.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Final, Generic, TypeVar
+
+from mx10.relay.courier.ways import Way
+
+FIRST_WINDOW: Final = 2.0
+_JITTER: Final = 0.1
+
+JobT = TypeVar("JobT")
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How long to wait, in milliseconds: to the second attempt, and between two at most."""
+
+    first: int
+    longest: int
+
+    def next_at(self, attempts: int, now: int, random: float) -> int:
+        """When the next attempt is due.
+
+        Args:
+            attempts: that there were, from 1.
+            random: from 0 to 1: spreads what came together.
+        """
+        wait = pause(attempts, self.first, self.longest)
+        return now + int(wait * (1 - _JITTER + 2 * _JITTER * random))
+
+
+def pause(failures: int, first: int, longest: int) -> int:
+    """Twice as long after each failure, from 1; never longer than ``longest``."""
+    return int(min(longest, first << min(failures - 1, 40)))
+
+
+@dataclass(slots=True)
+class Hop(Generic[JobT]):
+    """A next hop.
+
+    Attributes:
+        way: as it was looked up last.
+        domains: whose mail goes there.
+        jobs: that are in memory; the next is on the left.
+        in_flight: how many are on their way now.
+        window: how many may be.
+        failures: in a row, since it was reached last.
+        down_since: milliseconds since 1970; 0: it is up.
+        probe_at: while it is down: when somebody looks.
+        reason: why it is down.
+        ready_at: not before; for a limit of messages a minute.
+    """
+
+    key: str
+    way: Way
+    domains: set[str] = field(default_factory=set)
+    jobs: deque[JobT] = field(default_factory=deque)
+    in_flight: int = 0
+    window: float = FIRST_WINDOW
+    failures: int = 0
+    down_since: int = 0
+    probe_at: int = 0
+    reason: str = ""
+    ready_at: int = 0
+    waits: bool = False
+    """Something will look at it at ``probe_at`` or ``ready_at``."""
+
+    def may_start(self, now: int, most: int) -> bool:
+        """Whether one more may go there now."""
+        if self.down_since:
+            return self.in_flight == 0 and now >= self.probe_at
+        return self.in_flight < min(self.window, most) and now >= self.ready_at
+
+    def worked(self, most: int) -> None:
+        """It took, or refused, a message: it is there."""
+        if self.down_since:
+            self.down_since, self.window = 0, FIRST_WINDOW
+        self.failures = 0
+        if self.window < most:
+            self.window = min(float(most), self.window + 1 / self.window)
+
+    def failed(self, now: int, reason: str, first: int, longest: int) -> None:
+        """It could not be reached. What was on its way at the same time says nothing new."""
+        self.reason = reason
+        if self.down_since and now < self.probe_at:
+            return
+        self.failures += 1
+        self.window = max(1.0, self.window / 2)
+        self.down_since = self.down_since or now
+        self.probe_at = now + pause(self.failures, first, longest)
