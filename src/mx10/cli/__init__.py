@@ -22,6 +22,7 @@ VERBS: Final = {
     "lookup": "mx10.cli.lookup",
     "route": "mx10.cli.route",
     "send": "mx10.cli.send",
+    "backup": "mx10.cli.backup",
     "zone": "mx10.cli.zone",
     "store": "mx10.cli.store",
     "nameserver": "mx10.cli.nameserver",
@@ -31,7 +32,7 @@ VERBS: Final = {
 }
 """Verb to its module, in the order of ``mx10 --help``."""
 
-ASKING: Final = frozenset({"lookup", "route", "send"})
+ASKING: Final = frozenset({"lookup", "route", "send", "backup"})
 """Verbs that ask nameservers: with ``--lab`` these need the lab to be running."""
 
 OK: Final = 0

@@ -11,7 +11,7 @@ from mx10.cli.context import Context
 if TYPE_CHECKING:
     from mx10.relay.courier.connection import LinkOptions
     from mx10.relay.courier.send import Server, Way
-    from mx10.relay.courier.values import Addressee, Connector, Fate, Letter, Link, Listener, Step, Target, TlsPolicy
+    from mx10.relay.courier.values import Addressee, Connector, Fate, Letter, Step
     from mx10.smtp.auth import Credentials
 
 SUMMARY = "deliver a message at once, without a queue, and show each step of route, TLS and SMTP"
@@ -56,7 +56,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     envelope.add_argument("--requiretls", action="store_true", help="TLS all the way, or not at all (RFC 8689)")
     where = parser.add_argument_group("where to")
     where.add_argument("--server", metavar="HOST[:PORT]", help="this host, and not those of the route")
-    where.add_argument("--port", type=int, metavar="NUMBER", help="25 unless told; 465 with --implicit-tls")
+    where.add_argument(
+        "--port", type=int, metavar="NUMBER", help="25 (relay.port) unless told; 465 with --implicit-tls"
+    )
     where.add_argument("--lmtp", action="store_true", help="speak LMTP (RFC 2033)")
     where.add_argument(
         "--local-address", action="append", default=[], metavar="ADDRESS", help="connect from it; one for each family"
@@ -96,7 +98,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
 
     # All that can be wrong is found before anything is said to anybody.
     sender, recipients = _sender(args), _recipients(args)
-    way, options = _way(args), _link_options(args)
+    way, options = _way(args, context.config.relay.port), _link_options(args)
     letter = _letter(args, sender)
     return asyncio.run(_run(args, context, letter, recipients, way, options))
 
@@ -111,12 +113,13 @@ async def _run(
 ) -> int:
     from random import Random
 
+    from mx10.cli.lab_target import LabOnly
     from mx10.relay.courier.connection import Links
     from mx10.relay.courier.send import send
     from mx10.resolver import Forwarder
 
     links = Links(options)
-    connect: Connector = _LabOnly(links) if context.lab else links
+    connect: Connector = LabOnly(links) if context.lab else links
     show = _show_json if args.json else _Shown(context, dry_run=args.dry_run)
     try:
         async with Forwarder(context.config.resolver) as resolver:
@@ -178,14 +181,14 @@ def _address(text: str, option: str) -> str:
     return str(found) if found.domain is None else f"{local}@{ascii_text(found.domain)}"
 
 
-def _way(args: argparse.Namespace) -> "Way":
+def _way(args: argparse.Namespace, usual: int) -> "Way":
     from mx10.relay.courier.send import Way
     from mx10.relay.courier.values import TlsPolicy
 
     server, port = (None, None) if args.server is None else _server(args.server)
     if port is not None and args.port is not None and port != args.port:
         raise UsageError(f"send: --server says port {port}, and --port {args.port}: say one of them")
-    port = port or (args.port if args.port is not None else 465 if args.implicit_tls else 24 if args.lmtp else 25)
+    port = port or (args.port if args.port is not None else 465 if args.implicit_tls else 24 if args.lmtp else usual)
     if not 1 <= port <= 65535:
         raise UsageError(f"send: there is no port {port}: 1 to 65535")
     if args.lmtp and server is None:
@@ -352,23 +355,6 @@ def _read(stream: BinaryIO, name: str) -> bytes:
     if not data:
         raise UsageError(f"send: {name} is empty; --dry-run needs no message")
     return data
-
-
-class _LabOnly:
-    """With ``--lab`` nothing leaves this machine, though some hosts of the lab have addresses that are not of it."""
-
-    def __init__(self, connect: "Connector") -> None:
-        self._connect = connect
-
-    async def __call__(self, target: "Target", policy: "TlsPolicy", listener: "Listener") -> "Link":
-        from ipaddress import ip_address
-
-        from mx10.relay.courier.values import ConnectionTrouble, Stage, Trouble
-
-        if not ip_address(target.address).is_loopback:
-            detail = "an address beyond this machine, which the lab does not reach"
-            raise ConnectionTrouble(Stage.CONNECT, Trouble.UNREACHABLE, detail)
-        return await self._connect(target, policy, listener)
 
 
 # ---------------------------------------------------------------- what is shown

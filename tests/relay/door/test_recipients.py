@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from mx10.config.settings import RecipientSettings
-from mx10.relay.courier.send import _NobodyIsDown
+from mx10.relay.courier.send import NobodyIsDown
 from mx10.relay.courier.transports import parse_transports
 from mx10.relay.courier.values import Addressee, End, Fate, Stage
 from mx10.relay.courier.ways import Surroundings
@@ -72,7 +72,7 @@ class House:
             "relay.example",
             World(WORLD),
             self.links,
-            _NobodyIsDown(),
+            NobodyIsDown(),
             self.clock,
             random.Random(1),
             transports,

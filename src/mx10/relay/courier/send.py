@@ -84,7 +84,7 @@ class Way:
     lmtp: bool = False
 
 
-class _NobodyIsDown:
+class NobodyIsDown:
     """One message alone has no memory of hosts: a ``values.Hosts``."""
 
     def passed_over(self, target: Target, now: int) -> str:
@@ -141,7 +141,7 @@ async def send(
             letter,
             part.recipients,
             connect=connect,
-            hosts=_NobodyIsDown(),
+            hosts=NobodyIsDown(),
             clock=clock,
             listener=listener,
         )

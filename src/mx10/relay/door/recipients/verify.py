@@ -53,7 +53,7 @@ class Recipients:
         store: with the table ``known_recipients``.
         call: asks primaries; None: nobody is asked, and only what is remembered counts.
         clock: milliseconds since 1970.
-        ours: whether we still take mail for a domain: recipients of others are not asked for again.
+        ours: whether we take mail for a domain, None: not known yet; of others, recipients are not asked for.
 
     Raises:
         RuleError: a file that a rule names cannot be used.
@@ -67,7 +67,7 @@ class Recipients:
         call: CallAhead | None,
         *,
         clock: Callable[[], int],
-        ours: Callable[[str], bool] = lambda _: True,
+        ours: Callable[[str], bool | None] = lambda _: True,
     ) -> None:
         self._settings = settings
         self._rules = rules
@@ -96,7 +96,7 @@ class Recipients:
         """See ``door.Verifier``. Whoever is known in memory, or by a list or pattern, is admitted at once."""
         del visitor
         address, now = recipient.address, self._clock()
-        if not self._ours(address.rpartition("@")[2]):
+        if self._ours(address.rpartition("@")[2]) is False:
             # Our postmaster's mail may go to a domain of others.
             return recipient
         answer = self.at_once(address, now)
@@ -145,7 +145,7 @@ class Recipients:
         if not rule.ask:
             return await self._by_queries(rule, local, domain, now)
         await self._memory.find(domain, (local, ""), now)
-        return self._remembered(domain, local, now) or await self._by_call(address, local, domain, now)
+        return self._remembered(domain, local, now) or await self.ask(address, now)
 
     def reply(self, address: str, answer: Answer) -> Reply | None:
         """What is said to RCPT because of an answer; None: there is no objection."""
@@ -237,13 +237,15 @@ class Recipients:
             return None
         return Answer(Verdict.KNOWN, "its primary takes every address", Source.TAKES_ALL)
 
-    async def _by_call(self, address: str, local: str, domain: str, now: int) -> Answer:
+    async def ask(self, address: str, now: int) -> Answer:
+        """Ask the primary, whatever is remembered, and remember what it says. Arguments as for ``verify``."""
+        domain = address.rpartition("@")[2]
         if self._call is None:
             return Answer(Verdict.UNSURE, "its primary is not asked", Source.CALL)
         heard = await self._call.ask(address, probe=lambda: self._wants_probe(domain))
         if not heard.asked:
             return Answer(Verdict.KNOWN, heard.reply, Source.RULE)
-        self._heard(domain, local, heard, now)
+        self.heard(address, heard, now)
         if heard.takes_all and heard.verdict is Verdict.KNOWN:
             return Answer(Verdict.KNOWN, "its primary takes every address", Source.TAKES_ALL)
         return Answer(heard.verdict, heard.reply, Source.CALL)
@@ -254,7 +256,9 @@ class Recipients:
         row = self._memory.latest(domain, "", now)
         return row is None or not 0 <= now - row.at < self._refresh_ms
 
-    def _heard(self, domain: str, local: str, heard: Heard, now: int) -> None:
+    def heard(self, address: str, heard: Heard, now: int) -> None:
+        """Remember what a primary said when it was asked for an address."""
+        local, _, domain = address.rpartition("@")
         if heard.takes_all is not None:
             source = Source.TAKES_ALL if heard.takes_all else Source.CALL
             self._learn(domain, "", known=heard.takes_all, reply=heard.reply, source=source, now=now)
@@ -269,6 +273,11 @@ class Recipients:
         # What is known of a domain counts as long as what is known of a recipient does.
         lasts = self._settings.known_days * DAY_MS if known or not local else self._settings.unknown_hours * HOUR_MS
         self._memory.learn(Known(domain, local, known, reply, source, now, now + lasts))
+
+    def given(self, address: str, now: int) -> None:
+        """Somebody says that a recipient exists, and the primary cannot be asked now: remember it, until it can be."""
+        local, _, domain = address.rpartition("@")
+        self._learn(domain, local, known=True, reply="named to us", source=Source.GIVEN, now=now)
 
     def delivered(self, fate: Fate, now: int) -> None:
         """Learn from what became of a message: called with every fate of a delivery to a domain we back up. Cheap where
@@ -326,7 +335,7 @@ class Recipients:
         self._asked_again_from = (rows[-1].domain, rows[-1].local) if len(rows) == PIECE else ("", "")
         by_domain: dict[str, list[Known]] = {}
         for row in rows:
-            if row.source is not Source.SQL and self._rules.of(row.domain).ask and self._ours(row.domain):
+            if row.source is not Source.SQL and self._rules.of(row.domain).ask and self._ours(row.domain) is not False:
                 by_domain.setdefault(row.domain, []).append(row)
         for domain, wanted in by_domain.items():
             if domain not in self._asking_again:
@@ -351,7 +360,7 @@ class Recipients:
                 return
             if heard.verdict is Verdict.UNSURE and not heard.reached:
                 return
-            self._heard(domain, row.local or "postmaster", heard, now)
+            self.heard(address, heard, now)
 
     def _begin(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
