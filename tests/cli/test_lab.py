@@ -1,5 +1,6 @@
 """``mx10 lab`` as people call it."""
 
+import json
 import os
 import re
 import signal
@@ -20,7 +21,8 @@ MX10 = (sys.executable, "-m", "mx10")
 
 
 def environment(port: int) -> dict[str, str]:
-    return {**os.environ, "MX10_LAB__PORT": str(port), "PYTHONDEVMODE": "1"}
+    ports = {"MX10_LAB__PORT": str(port), "MX10_LAB__MAIL_PORT": str(port)}
+    return {**os.environ, **ports, "PYTHONDEVMODE": "1"}
 
 
 @contextmanager
@@ -44,13 +46,24 @@ def running(port: int, *arguments: str) -> Iterator[tuple["subprocess.Popen[str]
         yield lab, said
     finally:
         if lab.poll() is None:
+            lab.terminate()
+        try:
+            lab.communicate(timeout=10)
+        except subprocess.TimeoutExpired:
             lab.kill()
-        lab.communicate()
+            lab.communicate()
+            raise
 
 
-def mx10(port: int, *arguments: str) -> "subprocess.CompletedProcess[str]":
+def mx10(port: int, *arguments: str, text: str = "") -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [*MX10, *arguments], env=environment(port), capture_output=True, text=True, encoding="utf-8", timeout=20
+        [*MX10, *arguments],
+        env=environment(port),
+        input=text,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=20,
     )
 
 
@@ -123,6 +136,47 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert "no domain of the lab is about 'nothing like it'" in capsys.readouterr().err
 
 
+def test_switching_an_exchanger_off_and_seeing_where_mail_goes() -> None:
+    port = free_port()
+    send = ("--lab", "send", "--from", "ann@single.example", "--to", "sales@backup.example", "-")
+    message = "Subject: \x1b[31mred\n\nHello.\n"
+
+    def mail() -> list[list[str]]:
+        listed = json.loads(mx10(port, "lab", "mail", "--json").stdout)
+        return [[each["host"], *each["recipients"]] for each in listed["messages"]]
+
+    with running(port) as (lab, _):
+        assert mx10(port, "lab", "mail").stdout == "no exchanger has a message\n"
+        down = mx10(port, "lab", "down", "primary.backup.example")
+        assert down.returncode == 0
+        assert down.stdout.startswith("primary.backup.example is down: connections are refused")
+        assert mx10(port, *send, text=message).returncode == 0
+        assert mail() == [["secondary.backup.example", "sales@backup.example"]]
+        listed = mx10(port, "lab", "list", "backup.example").stdout
+        assert "exchangers that take mail at port" in listed
+        assert re.search(r"primary.backup.example +down +0 taken  backup.example, primary.backup.example\n", listed)
+        assert re.search(r"secondary.backup.example +up +1 taken  backup.example, secondary.backup.example\n", listed)
+        back = mx10(port, "lab", "back", "primary.backup.example")
+        assert (back.returncode, back.stdout) == (0, f"primary.backup.example is up again, at port {port}\n")
+        assert mx10(port, *send, text=message).returncode == 0
+        assert mail()[1:] == [["primary.backup.example", "sales@backup.example"]]
+        shown = mx10(port, "lab", "mail", "2").stdout
+        assert "Return-Path: <ann@single.example>\n" in shown
+        assert "Subject: \\x1b[31mred\n" in shown
+        assert "\x1b" not in shown + mx10(port, "lab", "mail").stdout
+        assert "Hello." in json.loads(mx10(port, "lab", "mail", "2", "--json").stdout)["text"]
+        unknown = mx10(port, "lab", "down", "nope.example")
+        assert unknown.returncode == 1
+        assert unknown.stderr.startswith(
+            "mx10 lab: nope.example is no exchanger that runs in the lab; those are: mail."
+        )
+        lab.send_signal(signal.SIGTERM)
+        lab.wait(10)
+    ended = mx10(port, "lab", "mail")
+    assert ended.returncode == 3
+    assert f"no lab of this user runs at 127.53.0.53:{port}: start one with `mx10 lab up`" in ended.stderr
+
+
 def test_zones(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["lab", "zones"]) == 0
     assert capsys.readouterr().out == f"{ZONES}\n"
@@ -137,7 +191,9 @@ def test_zones(capsys: pytest.CaptureFixture[str]) -> None:
         (["copy", "/dev/null"], "cannot write to /dev/null"),
         (["copy"], "DIR"),
         (["copy", ""], "the folder's name is empty"),
-        (["down"], "invalid choice"),
+        (["down"], "HOST"),
+        (["down", "--how", "away", "x.example"], "invalid choice"),
+        (["dance"], "invalid choice"),
         ([], "ACTION"),
     ],
 )

@@ -37,7 +37,8 @@ async def start() -> AsyncIterator[Start]:
     async with AsyncExitStack() as labs:
 
         async def start(zone_dir: Path | None = None, port: int | None = None) -> Lab:
-            lab = Lab(Config(lab=LabSettings(port=port or free_port(), zone_dir=zone_dir)))
+            port = port or free_port()
+            lab = Lab(Config(lab=LabSettings(port=port, mail_port=port, zone_dir=zone_dir)))
             await lab.start()
             labs.push_async_callback(lab.close)
             return lab

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mx10.config import ZoneSettings
 from mx10.dns.wirename import from_text
-from mx10.lab.plan import ANSWER, Manner, Plan, make_plan
+from mx10.lab.plan import ANSWER, MailPlace, Manner, Plan, make_plan
 from mx10.zones.folder import ZoneFolder
 
 SOA = "$TTL 60\n@ SOA ns.test. h.test. 1 7200 3600 1209600 300\n"
@@ -49,6 +49,27 @@ def test_manners(tmp_path: Path) -> None:
         "127.53.1.3": Manner("silent"),
         "127.53.1.4": Manner("servfail"),
     }
+
+
+def test_exchangers_that_take_mail(tmp_path: Path) -> None:
+    plan = plan_of(
+        tmp_path,
+        root=ROOT,
+        test=f"{SOA}@ NS ns\nns A 127.53.1.1\n@ MX 10 Mail\nshop MX 10 mail\nshop MX 20 elsewhere.example.\n"
+        'mail A 127.25.0.9\nmail A 127.25.0.10\nmail A 192.0.2.1\nmail TXT "lab mail"\n'
+        'alone A 127.25.0.2\nalone TXT "lab" "mail"\n'
+        'double A 127.25.0.2\ndouble TXT "lab mail"\nfar A 192.0.2.1\nfar TXT "lab mail"\nnot A 127.25.0.3\n',
+    )
+    assert plan.exchangers == {
+        "mail.test": MailPlace(("127.25.0.9", "127.25.0.10"), frozenset({"test", "shop.test", "mail.test"})),
+        "alone.test": MailPlace(("127.25.0.2",), frozenset({"alone.test"})),
+    }
+    assert plan.remarks == (
+        "double.test cannot take mail at 127.25.0.2: alone.test is there already",
+        "far.test has no address of this machine to take mail at: give it an A record of 127.25.0.0/16",
+    )
+    # They are no nameservers.
+    assert "127.25.0.9" not in plan.places
 
 
 def test_what_cannot_be_done_is_said(tmp_path: Path) -> None:

@@ -243,7 +243,11 @@ def _context(verb: str, options: GlobalOptions) -> "Context":
         _stop(*str(error).split("\n"))
     if options.lab:
         lab = loaded.config.lab
-        values = {"resolver.servers": (f"{lab.address}:{lab.port}",), "routing.public_networks": LAB_NETWORKS}
+        values = {
+            "resolver.servers": (f"{lab.address}:{lab.port}",),
+            "routing.public_networks": LAB_NETWORKS,
+            "relay.port": lab.mail_port,
+        }
         loaded = loaded.override(values, "--lab")
         if verb in ASKING:
             require_lab(lab.address, lab.port)

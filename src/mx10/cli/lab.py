@@ -1,4 +1,5 @@
-"""``mx10 lab``: start the lab, an internet in a box; list its domains; copy its zones to edit them."""
+"""``mx10 lab``: start the lab, an internet in a box; list its domains; copy its zones to edit them; switch its
+exchangers off and on, and see what they took."""
 
 import argparse
 import shlex
@@ -8,24 +9,32 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from mx10.cli import ABSENT, NO_ANSWER, OK, USAGE, UsageError
+from mx10.cli import ABSENT, NO_ANSWER, OK, USAGE, UsageError, lab_mail
 from mx10.cli.context import Context
 from mx10.cli.text import plain, width
 from mx10.config import LabSettings
 
 if TYPE_CHECKING:
     from mx10.lab.guide import Example
+    from mx10.lab.server import Lab
 
 SUMMARY = "an internet in a box, to try everything without a network"
 
 _WIDE: Final = 32
 """Columns of the widest domain name that others are lined up with."""
+_SEND: Final = (
+    "printf 'Subject: hello\\n\\nHello.\\n' | {mx10} --lab send --from ann@single.example --to sales@backup.example"
+)
 _TOUR: Final = (
-    ("a primary, a secondary, and a backup at another provider", "route sales@backup.example"),
-    ("who gets the mail when the primary is down", "route backup.example --down primary.backup.example"),
-    ("which failures together stop all mail", "route equal.example --all-down"),
-    ("no mail; nobody can tell; private addresses", "route null.example lame.test mx-private.test"),
-    ("MX records, with the addresses of their hosts", "lookup startup.example 例え.テスト"),
+    ("a primary, a secondary, and a backup at another provider", "{mx10} --lab route sales@backup.example"),
+    ("who gets the mail when the primary is down", "{mx10} --lab route backup.example --down primary.backup.example"),
+    ("which failures together stop all mail", "{mx10} --lab route equal.example --all-down"),
+    ("no mail; nobody can tell; private addresses", "{mx10} --lab route null.example lame.test mx-private.test"),
+    ("MX records, with the addresses of their hosts", "{mx10} --lab lookup startup.example 例え.テスト"),
+    ("a message on its way, with each step", _SEND),
+    ("the primary down; then send that message again", "{mx10} lab down primary.backup.example"),
+    ("what the exchangers took", "{mx10} lab mail"),
+    ("the primary up again", "{mx10} lab back primary.backup.example"),
 )
 
 
@@ -48,6 +57,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         " the lab on them, and answers with each change as soon as it is saved.",
     )
     copy.add_argument("dir", metavar="DIR", type=_new_folder, help="a new folder")
+    lab_mail.configure(actions)
     for each in (up, listing, zones):
         each.add_argument("--zone-dir", metavar="DIR", type=Path, help="folder of the lab's zone files (lab.zone_dir)")
 
@@ -72,7 +82,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
     if getattr(args, "port", None) is not None:
         lab = replace(lab, port=args.port)
     context = replace(context, config=replace(context.config, lab=lab))
-    actions = {"up": _up, "list": _list, "zones": _zones, "copy": _copy}
+    actions = {"up": _up, "list": _list, "zones": _zones, "copy": _copy, **lab_mail.ACTIONS}
     return actions[args.action](args, context)
 
 
@@ -110,33 +120,37 @@ async def _serve(context: Context) -> None:
     lab = Lab(context.config)
     await lab.start()
     try:
-        print(_greeting(lab.zones, lab.servers, lab.folder, context), flush=True)
+        print(_greeting(lab, context), flush=True)
         await over.wait()
     finally:
         await lab.close()
     print("\nThe lab has ended.", flush=True)
 
 
-def _greeting(zones: int, servers: int, folder: Path, context: Context) -> str:
+def _greeting(running: "Lab", context: Context) -> str:
     """What there is and what to try, in commands that work as they stand from another terminal in the same folder."""
-    lab = context.config.lab
+    lab, exchangers = context.config.lab, running.exchangers
     mx10 = _command()
     # Another terminal knows neither the options nor the environment of this one.
     usual = LabSettings()
     variable = f"MX10_LAB__PORT={lab.port} " if lab.port != usual.port else ""
     variable += f"MX10_LAB__ADDRESS={lab.address} " if lab.address != usual.address else ""
-    tour = [(what, f"{variable}{mx10} --lab {arguments}") for what, arguments in _TOUR]
+    variable += f"MX10_LAB__MAIL_PORT={lab.mail_port} " if lab.mail_port != usual.mail_port else ""
+    tour = [(what, command.replace("{mx10}", f"{variable}{mx10}")) for what, command in _TOUR]
     if shutil.which("dig"):
         tour.append(("any other program can ask too", f"dig @{lab.address} -p {lab.port} backup.example MX"))
-    tour.append(("all domains, and what each shows", f"{mx10} lab list"))
+    tour.append(("all domains, and what each shows", f"{variable}{mx10} lab list"))
     if lab.zone_dir is None:
         own = f"To change them: `{mx10} lab copy my-lab`, then `{mx10} lab up --zone-dir my-lab`."
     else:
         own = "Edit them: what you save is in the next answer."
     return "\n".join(
         (
-            context.style.paint(f"The lab is up: {zones} zones on {servers} nameservers of 127.53.0.0/16.", "bold"),
-            f"Ask {lab.address}, port {lab.port}. The zones are in {plain(str(folder))}.",
+            context.style.paint(
+                f"The lab is up: {running.zones} zones on {running.servers} nameservers of 127.53.0.0/16.", "bold"
+            ),
+            f"Ask {lab.address}, port {lab.port}. {exchangers.running} exchangers take mail at port {lab.mail_port}.",
+            f"The zones are in {plain(str(running.folder))}.",
             own,
             "",
             "To try from another terminal, in this folder:",
@@ -182,13 +196,14 @@ def _list(args: argparse.Namespace, context: Context) -> int:
 
     word = args.word.casefold()
     found = [each for each in examples(_folder(context)) if _is_about(each, word)]
-    if not found:
+    hosts = lab_mail.exchangers(context, word)
+    if not found and not hosts:
         print(
             f"mx10 lab: no domain of the lab is about {plain(args.word)!r}; `mx10 lab list` shows all", file=sys.stderr
         )
         return ABSENT
     paint = context.style.paint
-    widest = max(width(each.domain) for each in found if width(each.domain) <= _WIDE)
+    widest = max((width(each.domain) for each in found if width(each.domain) <= _WIDE), default=0)
     kind = ""
     for each in found:
         if each.kind != kind:
@@ -198,6 +213,9 @@ def _list(args: argparse.Namespace, context: Context) -> int:
         name = plain(each.domain)
         gap = "\n  " + " " * widest if width(name) > widest else " " * (widest - width(name))
         print(f"  {name}{gap}  {plain(each.shows)}")
+    if hosts:
+        title = f"exchangers that take mail at port {context.config.lab.mail_port}"
+        print(("\n" if found else "") + paint(title, "bold"), *hosts, sep="\n")
     return OK
 
 

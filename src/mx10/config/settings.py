@@ -702,6 +702,9 @@ class LabSettings:
     port: Annotated[int, Range(1, 65535)] = 5300
     """Port of every nameserver in the lab."""
 
+    mail_port: Annotated[int, Range(1, 65535)] = 2525
+    """Port at which the lab's exchangers take mail; with `--lab`, commands send there."""
+
     zone_dir: Path | None = None
     """Folder of the lab's zones. Unset: those that come with mx10."""
 

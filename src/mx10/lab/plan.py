@@ -1,8 +1,9 @@
-"""Which nameserver stands at which address of the lab, what it serves and how it behaves: all of it read from the
-zones.
+"""Which nameserver stands at which address of the lab, what it serves and how it behaves, and which exchangers there
+are: all of it read from the zones.
 
 A zone is served at the addresses that its own NS records' names have in the lab's zones. A TXT record "lab BEHAVIOUR"
-at a nameserver's name makes the servers at its addresses misbehave. Pure: zones in, a plan out.
+at a nameserver's name makes the servers at its addresses misbehave; "lab mail" at an exchanger's name puts a host there
+that takes mail. Pure: zones in, a plan out.
 """
 
 from collections.abc import Iterable, Mapping
@@ -38,16 +39,31 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class MailPlace:
+    """An exchanger that somebody runs.
+
+    Args:
+        addresses: of this machine, in the order of their numbers.
+        domains: whose MX records name it, without the final dot, in A-labels and lower case.
+    """
+
+    addresses: tuple[str, ...]
+    domains: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """The whole lab.
 
     Args:
         places: address to what is there.
+        exchangers: name (A-labels, no final dot) to where it is and whose mail it takes.
         root: addresses of the root's servers.
         remarks: what is in the zones and cannot be done, for people.
     """
 
     places: dict[str, Place] = field(default_factory=dict)
+    exchangers: dict[str, MailPlace] = field(default_factory=dict)
     root: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
 
@@ -57,6 +73,8 @@ def make_plan(zones: Mapping[bytes, bytes]) -> Plan:
     addresses: dict[bytes, set[str]] = {}
     servers: dict[bytes, list[bytes]] = {}
     manners: dict[bytes, Manner] = {}
+    named: dict[bytes, set[bytes]] = {}
+    running: set[bytes] = set()
     remarks: list[str] = []
     for apex, packed in zones.items():
         zone = Zone.unpack(packed)
@@ -64,7 +82,13 @@ def make_plan(zones: Mapping[bytes, bytes]) -> Plan:
         for owner, node in zone.nodes.items():
             for data in node.get(rr.A, (0, ()))[1]:
                 addresses.setdefault(owner, set()).add(str(IPv4Address(data)))
+            # Without MX records a host is its own exchanger (RFC 5321 section 5.1).
+            for exchange in [fold(data[2:]) for data in node.get(rr.MX, (0, ()))[1]] or [owner]:
+                named.setdefault(exchange, set()).add(owner)
             for data in node.get(rr.TXT, (0, ()))[1]:
+                if _words(data) == ["lab", "mail"]:
+                    running.add(owner)
+                    continue
                 manner = _manner(owner, data, remarks)
                 if manner is not None:
                     manners[owner] = manner
@@ -91,12 +115,45 @@ def make_plan(zones: Mapping[bytes, bytes]) -> Plan:
     root = sorted({address for host in servers.get(ROOT, ()) for address in addresses.get(host, ())})
     if not root:
         remarks.append("there is no root zone with the address of a nameserver: nothing can be found")
-    return Plan(places, tuple(root), tuple(remarks))
+    exchangers = _exchangers(running, named, addresses, remarks)
+    return Plan(places, exchangers, tuple(root), tuple(remarks))
+
+
+def _exchangers(
+    running: Iterable[bytes],
+    named: Mapping[bytes, Iterable[bytes]],
+    addresses: Mapping[bytes, Iterable[str]],
+    remarks: list[str],
+) -> dict[str, MailPlace]:
+    """The exchangers that run, by name; two at one address are a remark, and so is one without an address of ours.
+
+    Args:
+        running: names of those that are to run.
+        named: exchanger to the domains whose mail it takes.
+        addresses: of every name.
+    """
+    found: dict[str, MailPlace] = {}
+    taken: dict[str, str] = {}
+    for host, owner in sorted((to_text(owner, final_dot=False), owner) for owner in running):
+        own = all_addresses(each for each in addresses.get(owner, ()) if IPv4Address(each).is_loopback)
+        free = tuple(each for each in own if each not in taken)
+        remarks.extend(
+            f"{host} cannot take mail at {each}: {taken[each]} is there already" for each in own if each in taken
+        )
+        if not own:
+            remarks.append(
+                f"{host} has no address of this machine to take mail at: give it an A record of 127.25.0.0/16"
+            )
+        if free:
+            domains = frozenset(to_text(domain, final_dot=False) for domain in named.get(owner, ()))
+            found[host] = MailPlace(free, domains)
+            taken.update(dict.fromkeys(free, host))
+    return found
 
 
 def _manner(owner: bytes, data: bytes, remarks: list[str]) -> Manner | None:
     """The behaviour that a TXT record asks for; None for a TXT record about something else."""
-    words = _strings(data).split()
+    words = _words(data)
     if not words or words[0] != "lab":
         return None
     match words[1:]:
@@ -111,19 +168,19 @@ def _manner(owner: bytes, data: bytes, remarks: list[str]) -> Manner | None:
                 return Manner("slow", seconds)
     remarks.append(
         f"{to_text(owner)}: {' '.join(words)!r} is no behaviour: write lab off, lab silent, lab servfail,"
-        f" or lab slow SECONDS (up to {MAX_SLOW_SECONDS:g})"
+        f" lab slow SECONDS (up to {MAX_SLOW_SECONDS:g}), or for an exchanger lab mail"
     )
     return None
 
 
-def _strings(data: bytes) -> str:
-    """The strings of a TXT record, with a space between them: who forgets the quotes is understood all the same."""
+def _words(data: bytes) -> list[str]:
+    """The words in the strings of a TXT record: who forgets the quotes is understood all the same."""
     parts: list[bytes] = []
     at = 0
     while at < len(data):
         parts.append(data[at + 1 : at + 1 + data[at]])
         at += 1 + data[at]
-    return b" ".join(parts).decode("ascii", "replace")
+    return b" ".join(parts).decode("ascii", "replace").split()
 
 
 def all_addresses(places: Iterable[str]) -> list[str]:

@@ -1,5 +1,5 @@
-"""The running lab: a nameserver at every address of the plan and the forwarder in front, in one process; and what to do
-when a zone is edited.
+"""The running lab: a nameserver at every address of the plan, the forwarder in front and the exchangers that take mail,
+in one process; and what to do when a zone is edited.
 
 A change to the folder is read, a new plan made, and only what differs is done: a zone replaced in its servers, a server
 started, stopped, or made to misbehave. Then the forwarder forgets what it knew, so that the next answer shows the edit.
@@ -16,6 +16,8 @@ from typing import Final, Protocol
 from mx10.config import Config, NameserverSettings, ResolverSettings
 from mx10.dns.wirename import to_text
 from mx10.lab import ZONES
+from mx10.lab.control import Control, FolderError, folder_of
+from mx10.lab.exchangers import Exchangers
 from mx10.lab.forwarder import Forwarder, is_lab, servfail
 from mx10.lab.plan import ANSWER, Manner, Place, Plan, all_addresses, make_plan
 from mx10.lab.sockets import Handler, Waiter
@@ -78,6 +80,8 @@ class Lab:
         self._servers: dict[str, _Server] = {}
         self._forwarder: Forwarder | None = None
         self._front: Waiter | None = None
+        self.exchangers = Exchangers(config.lab.mail_port)
+        self._control: Control | None = None
         self._watch: FolderWatch | None = None
         self._pending: set[Path] | None = set()
         self._settling: asyncio.TimerHandle | None = None
@@ -110,6 +114,8 @@ class Lab:
             await self._open()
         except BaseException as error:
             await self.close()
+            if isinstance(error, FolderError):
+                raise LabError(str(error)) from error
             if not isinstance(error, ListenError):
                 raise
             if await is_lab(self.address):
@@ -129,6 +135,7 @@ class Lab:
         self._forwarder = Forwarder(self._iterator())
         self._front = await Waiter.start(self.address, self._forwarder.answer)
         await self._follow(self._plan)
+        self._control = await Control.start(folder_of(*self.address), self.exchangers.order)
         asyncio.get_running_loop().add_reader(self._watch, self._on_change)
         self._tell_remarks(Plan())
 
@@ -146,6 +153,9 @@ class Lab:
         for server in self._servers.values():
             server.sockets.close()
         self._servers.clear()
+        if self._control is not None:
+            self._control.close()
+        self.exchangers.close()
         if self._front is not None:
             self._front.close()
         # Transports close on the loop's next turn.
@@ -196,7 +206,7 @@ class Lab:
                 self._forwarder.iterator.forget()
 
     async def _follow(self, plan: Plan) -> None:
-        """Start, change and stop servers until they are as planned.
+        """Start, change and stop servers and exchangers until they are as planned.
 
         Raises:
             ListenError: at the start, for an address that cannot be had; later that is logged.
@@ -221,6 +231,7 @@ class Lab:
             for apex in place.zones - server.place.zones:
                 server.responder.put_zone(apex, self._zones.zones[apex])
             server.place = place
+        await self.exchangers.follow(plan.exchangers)
 
     async def _place(self, address: str, place: Place, announce: bool) -> None:
         """Put a server at an address, in the place of the one that may be there."""

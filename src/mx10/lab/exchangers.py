@@ -1,0 +1,166 @@
+"""The exchangers of the lab, and what they took: which there are follows from the zones, how they are from what people
+order with ``mx10 lab down`` and ``mx10 lab back``.
+
+What was ordered holds while the lab runs, also where zones change meanwhile.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from email.errors import MessageError
+from email.header import decode_header, make_header
+from email.parser import BytesHeaderParser
+from email.policy import compat32
+from typing import Any, Final, cast, get_args
+
+from mx10.lab.control import Answer, OrderError
+from mx10.lab.mailhost import Health, Mailbox, MailHost, Message
+from mx10.lab.plan import MailPlace
+from mx10.logs import get_logger
+from mx10.names import DomainError, ascii_text, domain_from_text
+
+_HEADER: Final = 16 * 1024
+"""Octets of a message in which its subject is looked for."""
+_SUBJECT: Final = 200
+"""Characters of a subject that are shown."""
+
+log = get_logger("lab")
+
+
+class Exchangers:
+    """All of them.
+
+    Args:
+        port: where each takes mail, at its addresses.
+    """
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.box = Mailbox()
+        self._hosts: dict[str, MailHost] = {}
+        self._ordered: dict[str, Health] = {}
+        self._changing = asyncio.Lock()
+
+    @property
+    def running(self) -> int:
+        """How many take mail."""
+        return sum(host.health == "up" and not host.fault for host in self._hosts.values())
+
+    async def follow(self, places: Mapping[str, MailPlace]) -> None:
+        """Start, stop and change exchangers until they are as planned. One that cannot be had is told, and missing."""
+        async with self._changing:
+            for name in self._hosts.keys() - places.keys():
+                self._hosts.pop(name).close()
+                self._ordered.pop(name, None)
+                log.info("exchanger removed", host=name)
+            fresh: list[MailHost] = []
+            for name, place in places.items():
+                host = self._hosts.get(name)
+                if host is not None and host.addresses == place.addresses:
+                    host.domains = place.domains
+                    continue
+                moved = MailHost(name, place.addresses, self.port, place.domains, self.box)
+                if host is not None:
+                    host.close()
+                    moved.taken = host.taken
+                self._hosts[name] = moved
+                fresh.append(moved)
+            # Only now: one may stand where another one stood.
+            for host in fresh:
+                await self._become(host, self._ordered.get(host.name, "up"))
+
+    def close(self) -> None:
+        """Stop them all."""
+        for host in self._hosts.values():
+            host.close()
+        self._hosts.clear()
+
+    async def order(self, order: Mapping[str, Any]) -> Answer:
+        """Do what a command wants.
+
+        Raises:
+            OrderError: it cannot be done: why, and what can.
+        """
+        match order.get("do"):
+            case "hosts":
+                return Answer({"hosts": [_host_to_json(self._hosts[name]) for name in sorted(self._hosts)]})
+            case "change":
+                return await self._change(order.get("host"), order.get("health"))
+            case "messages":
+                host = None if order.get("host") is None else self._find(order["host"])
+                found = [each for each in self.box.messages if host is None or each.host == host.name]
+                return Answer({"messages": [_message_to_json(each) for each in found], "taken": self.box.taken})
+            case "message":
+                number = order.get("number")
+                message = self.box.find(number) if isinstance(number, int) else None
+                if message is None:
+                    raise OrderError(self._no_message(number))
+                return Answer(_message_to_json(message), message.content)
+        raise OrderError("this lab does not know that order: it is of another version than the command")
+
+    async def _change(self, name: object, health: object) -> Answer:
+        host = self._find(name)
+        if health not in get_args(Health):
+            raise OrderError(f"an exchanger is never {health!r}: choose one of {', '.join(get_args(Health))}")
+        async with self._changing:
+            before = host.health
+            self._ordered[host.name] = cast(Health, health)
+            await self._become(host, self._ordered[host.name])
+        log.info("exchanger", host=host.name, health=host.health)
+        return Answer({**_host_to_json(host), "before": before})
+
+    async def _become(self, host: MailHost, health: Health) -> None:
+        await host.be(health)
+        if host.fault:
+            log.warning(f"{host.name} takes no mail: {host.fault}; another port: lab.mail_port, or MX10_LAB__MAIL_PORT")
+
+    def _find(self, name: object) -> MailHost:
+        text = name if isinstance(name, str) else ""
+        try:
+            found = self._hosts.get(ascii_text(domain_from_text(text)).lower())
+        except DomainError:
+            found = None
+        if found is None:
+            names = ", ".join(sorted(self._hosts)) or "none"
+            raise OrderError(f"{text} is no exchanger that runs in the lab; those are: {names}")
+        return found
+
+    def _no_message(self, number: object) -> str:
+        if not self.box.taken:
+            return "no exchanger has taken a message yet"
+        kept = [each.number for each in self.box.messages]
+        return f"there is no message {number}; those from {kept[0]} to {kept[-1]} are kept"
+
+
+def _host_to_json(host: MailHost) -> dict[str, Any]:
+    return {
+        "host": host.name,
+        "health": host.health,
+        "fault": host.fault or None,
+        "addresses": list(host.addresses),
+        "port": host.port,
+        "domains": sorted(host.domains),
+        "taken": host.taken,
+    }
+
+
+def _message_to_json(message: Message) -> dict[str, Any]:
+    return {
+        "number": message.number,
+        "host": message.host,
+        "at": message.at,
+        "sender": message.sender,
+        "recipients": list(message.recipients),
+        "client": message.client,
+        "helo": message.helo,
+        "octets": len(message.content),
+        "subject": _subject(message.content),
+    }
+
+
+def _subject(content: bytes) -> str:
+    """The subject, for people; empty: there is none, or none that can be read."""
+    try:
+        header = BytesHeaderParser(policy=compat32).parsebytes(content[:_HEADER])["Subject"]
+        return str(make_header(decode_header(header)))[:_SUBJECT] if header is not None else ""
+    except (LookupError, ValueError, MessageError):  # anybody may have written it
+        return ""
