@@ -1,5 +1,5 @@
-"""Mail through Postfix, which benchmarks set beside our relay, from their sender to their host that puts some off and
-refuses some: each of the ends is tested by the way."""
+"""Mail through a relay, from smtp-source to a host that puts some off and refuses some: mx10's, and Postfix, which the
+benchmarks set beside it. Each of both ends of the benchmarks is tested by the way."""
 
 import json
 import os
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.common import compiled
+from peers.mx10_relaying import RelayingMx10
 from peers.postfix_relaying import RelayingPostfix
 from peers.relaying import Relay
 from peers.server import find_program, free_port
@@ -36,7 +37,7 @@ def relay(request: pytest.FixtureRequest) -> Iterator[Relay]:
         yield started
 
 
-@pytest.mark.parametrize("relay", [RelayingPostfix], indirect=True)
+@pytest.mark.parametrize("relay", [RelayingPostfix, RelayingMx10], indirect=True)
 @pytest.mark.parametrize("timed", [False, True])
 def test_all_go_on_and_the_refused_are_reported(relay: Relay, timed: bool, tmp_path: Path) -> None:
     sink = [str(compiled(tmp_path, "sink")), str(relay.next_hop), str(MESSAGES)]
