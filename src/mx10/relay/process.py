@@ -15,7 +15,7 @@ from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from random import Random
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from mx10.config import Config, RelaySettings
 from mx10.config.settings import ResolverSettings
@@ -32,6 +32,7 @@ from mx10.relay.domains import OurDomains
 from mx10.relay.door.connection import Connection, Entrance, Times
 from mx10.relay.door.door import Check, Door, Judge, Verifier
 from mx10.relay.door.policy import Policy
+from mx10.relay.door.recipients import RecipientService, RuleError, parse_rules
 from mx10.relay.door.users import Users, UsersError
 from mx10.relay.door.values import Kind
 from mx10.relay.hosts import HostMemory
@@ -124,7 +125,10 @@ def check(config: Config) -> Transports:
         except DomainError as error:
             raise RelayError(f"relay.domains: {error}") from None
     try:
+        parse_rules(config.recipients.rules)
         return parse_transports(settings.transports)
+    except RuleError as error:
+        raise RelayError(str(error)) from None
     except TransportError as error:
         raise RelayError(f"relay.transports: {error}") from None
 
@@ -196,22 +200,25 @@ class Relay:
             own = (hostname, *settings.other_names)
             probe = (settings.probe_seconds * 1000, settings.probe_longest_seconds * 1000)
             self.hosts = HostMemory(*probe)
-            ways = Ways(
-                Surroundings(
-                    hostname,
-                    resolver,
-                    links,
-                    self.hosts,
-                    clock,
-                    Random(),
-                    transports,
-                    config.routing,
-                    own,
-                    settings.port,
-                    limits=Limits(own_names=frozenset(own)),
-                )
+            around = Surroundings(
+                hostname,
+                resolver,
+                links,
+                self.hosts,
+                clock,
+                Random(),
+                transports,
+                config.routing,
+                own,
+                settings.port,
+                limits=Limits(own_names=frozenset(own)),
             )
-            services = self._services(opened, transports, ways, resolver)
+            ways = Ways(around)
+            publisher = await self._publisher(stack)
+            names = frozenset(_wire_names(own))
+            ours = OurDomains(settings.domains, transports, names, opened.store, publisher, clock)
+            await asyncio.to_thread(ours.read)
+            services = self._services(opened, around, ours)
             postmaster = settings.postmaster or f"postmaster@{hostname}"
             self.settler = Settler(
                 opened,
@@ -237,10 +244,6 @@ class Relay:
             )
             self.settler.forget = self.dispatcher.forget
             self.settler.is_here = self.dispatcher.is_here
-            publisher = await self._publisher(stack)
-            names = frozenset(_wire_names(own))
-            ours = OurDomains(settings.domains, transports, names, opened.store, publisher, clock)
-            await asyncio.to_thread(ours.read)
             try:
                 users = Users(settings.users) if settings.users is not None else None
             except UsersError as error:
@@ -283,10 +286,22 @@ class Relay:
                 for close in services.closing:
                     await close()
 
-    def _services(self, opened: Opened, transports: Transports, ways: Ways, resolver: Any) -> Services:
-        """What the rooms of the door add."""
-        del opened, transports, ways, resolver
-        return Services()
+    def _services(self, opened: Opened, around: Surroundings, ours: OurDomains) -> Services:
+        """What the rooms of the door add.
+
+        Raises:
+            RelayError: one of them cannot be as its settings say.
+        """
+        try:
+            recipients = RecipientService(self._config, opened.store, around, ours=ours)
+        except RuleError as error:
+            raise RelayError(str(error)) from None
+        return Services(
+            verifier=recipients.recipients,
+            learned=[recipients.recipients.delivered],
+            running=[recipients.recipients.run],
+            closing=[recipients.close],
+        )
 
     def _taken(self, taken: Taken) -> None:
         envelope = taken.envelope

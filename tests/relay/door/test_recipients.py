@@ -448,13 +448,13 @@ async def test_deliveries_teach(store: Store, port: int) -> None:
     async with house(store, port) as home:
         async with primary(port, "ada").listening() as host:
             # Nobody knows yet whether this host refuses anybody.
-            home.recipients.delivered(fate("bob@example.org", taken), NOW)
+            home.recipients.delivered(fate("bob@example.org", taken))
             assert await home.verdict("bob@example.org") == "unknown call"
-            home.recipients.delivered(fate("bob@example.org", taken), NOW + 1)
-            home.recipients.delivered(fate("carol@example.org", taken), NOW)
-            home.recipients.delivered(fate("dave@example.org", refused), NOW)
-            home.recipients.delivered(fate("erin@example.org", taken, "other.example.net"), NOW)
-            home.recipients.delivered(fate("frank@example.org", Reply.of(450, "4.2.0", "later")), NOW)
+            home.recipients.delivered(fate("bob@example.org", taken))
+            home.recipients.delivered(fate("carol@example.org", taken))
+            home.recipients.delivered(fate("dave@example.org", refused))
+            home.recipients.delivered(fate("erin@example.org", taken, "other.example.net"))
+            home.recipients.delivered(fate("frank@example.org", Reply.of(450, "4.2.0", "later")))
             assert await home.verdict("bob@example.org") == "known delivery"
             assert await home.verdict("carol@example.org") == "known delivery"
             assert await home.verdict("dave@example.org") == "unknown delivery"
@@ -463,7 +463,7 @@ async def test_deliveries_teach(store: Store, port: int) -> None:
             assert await home.verdict("frank@example.org") == "unknown call"
         count = home.recipients.memory.unwritten
         for _ in range(100):
-            home.recipients.delivered(fate("carol@example.org", taken), NOW + 5)
+            home.recipients.delivered(fate("carol@example.org", taken))
         assert home.recipients.memory.unwritten == count
 
 

@@ -176,9 +176,11 @@ class Door:
         self, visitor: Visitor, mail: MailParameters, parameters: RcptParameters, found: str
     ) -> Admitted | Awaitable[Admitted]:
         recipient = NewRecipient(found, parameters.notify, parameters.orcpt)
-        if not self._checks["recipient"] and (self.verifier is None or visitor.may_relay):
+        if self._checks["recipient"]:
+            return self._admit(visitor, mail, recipient)
+        if self.verifier is None or visitor.may_relay:
             return recipient
-        return self._admit(visitor, mail, recipient)
+        return self.verifier.admit(visitor, recipient)
 
     async def _admit(self, visitor: Visitor, mail: MailParameters, recipient: NewRecipient) -> Admitted:
         refusal = self._ask("recipient", visitor, mail, recipient.address)

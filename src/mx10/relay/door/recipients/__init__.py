@@ -6,6 +6,7 @@ somebody's database (``query``), questions to primaries (``asking``), and a memo
 
 from mx10.relay.door.recipients.asking import CallAhead, links_for_asking
 from mx10.relay.door.recipients.rules import RuleError, parse_rules
+from mx10.relay.door.recipients.service import RecipientService
 from mx10.relay.door.recipients.values import Answer, Known, Source, Verdict
 from mx10.relay.door.recipients.verify import Recipients
 
@@ -13,6 +14,7 @@ __all__ = [
     "Answer",
     "CallAhead",
     "Known",
+    "RecipientService",
     "Recipients",
     "RuleError",
     "Source",

@@ -279,14 +279,14 @@ class Recipients:
         local, _, domain = address.rpartition("@")
         self._learn(domain, local, known=True, reply="named to us", source=Source.GIVEN, now=now)
 
-    def delivered(self, fate: Fate, now: int) -> None:
-        """Learn from what became of a message: called with every fate of a delivery to a domain we back up. Cheap where
-        there is nothing new in it.
+    def delivered(self, fate: Fate) -> None:
+        """Learn from what became of a message: called with every fate of a delivery. Cheap where there is nothing new
+        in it.
 
         Args:
             fate: as the courier gives it.
-            now: milliseconds since 1970.
         """
+        now = self._clock()
         local, _, domain = fate.recipient.address.rpartition("@")
         if self._call is None or not self._rules.of(domain).ask or not self._call.is_primary(domain, fate.host):
             return
@@ -309,12 +309,9 @@ class Recipients:
 
     async def run(self) -> None:
         """Write what is learned, remove what expired, ask again for who is known; until cancelled."""
-        try:
-            while True:
-                await asyncio.sleep(WRITE_SECONDS)
-                await self.tick(self._clock())
-        finally:
-            await self.close()
+        while True:
+            await asyncio.sleep(WRITE_SECONDS)
+            await self.tick(self._clock())
 
     async def tick(self, now: int) -> None:
         """What is to be done each second."""

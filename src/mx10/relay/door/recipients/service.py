@@ -1,0 +1,45 @@
+"""What a relay runs to know its recipients: questions to primaries over connections of their own, and the memory."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from mx10.config import Config
+from mx10.relay.courier.ways import Surroundings
+from mx10.relay.door.recipients.asking import CallAhead, links_for_asking
+from mx10.relay.door.recipients.rules import parse_rules
+from mx10.relay.door.recipients.verify import Recipients
+from mx10.store.connect import Store
+
+
+class RecipientService:
+    """Makes a ``Recipients`` of a configuration, and closes what belongs to it.
+
+    Args:
+        around: the courier's, whose memory of hosts that are down is shared.
+        ours: whether we take mail for a domain.
+
+    Raises:
+        RuleError: a rule, or a file that it names, cannot be used.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        around: Surroundings,
+        *,
+        ours: Callable[[str], bool | None],
+    ) -> None:
+        settings = config.recipients
+        rules = parse_rules(settings.rules)
+        self._links = links_for_asking(around.hostname, settings.ask_seconds, config.relay.ca_file)
+        self._call = CallAhead(
+            replace(around, connect=self._links), seconds=settings.ask_seconds, at_once=settings.asks_at_once
+        )
+        self.recipients = Recipients(settings, rules, store, self._call, clock=around.clock, ours=ours)
+
+    async def close(self) -> None:
+        """Ask no more, and write what was learned. Those who wait for an answer hear that there is none."""
+        await self._call.close()
+        await self.recipients.close()
+        await self._links.close()
