@@ -1,4 +1,4 @@
-"""``mx10 serve`` killed under load: what it had acknowledged is there or was passed on, whole, and nothing is there twice.
+"""``mx10 serve`` killed under load: what it had acknowledged is there or was passed on, whole, and nothing is twice.
 
 Twenty kills; ``tools/kill_spool.py`` does hundreds. Here and not among the unit tests because it takes a minute.
 """
