@@ -191,7 +191,8 @@ def test_rules_of_the_configuration(capsys: Capture, monkeypatch: pytest.MonkeyP
     assert "recipients: those that recipients.rules names" in run(capsys, "example.com")
     assert "recipients: all are taken" in run(capsys, "example.org", code=1)
     monkeypatch.setenv("MX10_RELAY__TRANSPORTS", "xn--bcher-kva.example maildir:/var/mail/{local}")
-    assert "recipients: all are taken" in run(capsys, "bücher.example", code=1)
+    monkeypatch.setenv("MX10_RECIPIENTS__RULES", "* ask")
+    assert "recipients: those who have a mailbox here" in run(capsys, "bücher.example", code=1)
 
 
 @pytest.mark.parametrize(

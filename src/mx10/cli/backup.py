@@ -211,8 +211,8 @@ async def _learn(
     import asyncio
     from random import Random
 
-    from mx10.cli.lab_target import LabOnly
     from mx10.cli.progress import Bar
+    from mx10.lab.here import LabOnly
     from mx10.relay.courier.send import NobodyIsDown, clock
     from mx10.relay.courier.values import TlsPolicy
     from mx10.relay.courier.ways import Surroundings
@@ -244,7 +244,7 @@ async def _learn(
             outcome.reached, outcome.takes_all = heard.reached, heard.takes_all
         rule = rules.of(outcome.domain)
         if not rule.ask or not heard.asked:
-            outcome.rule = "any" if rule.any or not heard.asked else "rule"
+            outcome.rule = "any" if rule.any else "here" if not heard.asked else "rule"
             return
         known.heard(postmaster, heard, clock())
         bar, turn = Bar("asking", len(recipients), "recipients"), asyncio.Semaphore(AT_ONCE)
@@ -294,7 +294,9 @@ def _print(outcome: _Outcome, context: Context) -> None:
     if standing.place is Place.BEHIND:
         print(f"  {outcome.hostname} stands behind it, with preference {standing.preference}")
     if outcome.rule == "any":
-        print("  recipients: all are taken (recipients.rules, or delivered here)")
+        print("  recipients: all are taken (recipients.rules)")
+    elif outcome.rule == "here":
+        print("  recipients: those who have a mailbox here, or all of a webhook (relay.transports)")
     elif outcome.rule == "rule":
         print("  recipients: those that recipients.rules names")
     else:

@@ -1,7 +1,9 @@
 """Rules, patterns and lists: who is a recipient, and what is wrong in what somebody wrote."""
 
+import contextlib
 import fnmatch
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mx10.relay.door.recipients.lists import LOOK_MS, AddressList, read_list
+from mx10.relay.door.recipients.query import Query
 from mx10.relay.door.recipients.rules import MAX_PATTERN, Pattern, RuleError, parse_rules
 
 
@@ -184,3 +187,49 @@ def test_a_list_that_changes_is_read_again(tmp_path: Path) -> None:
     with pytest.raises(RuleError):
         found.read_again()
     assert found.has("bob", "example.org")
+
+
+# ---------------------------------------------------------------- whatever somebody writes
+
+
+@given(st.lists(st.text(max_size=60), max_size=3))
+def test_whatever_stands_in_a_rule(texts: list[str]) -> None:
+    try:
+        rules = parse_rules(texts)
+    except RuleError as error:
+        assert str(error).startswith("recipients.rules: ")
+    else:
+        assert rules.of("example.org") is not None
+
+
+_WORDS = st.sampled_from(["*", "example.org", ".example.org", "ask", "any", "list:/x", "sql:/x", "pattern:a*", "'", ""])
+
+
+@given(st.lists(st.lists(_WORDS, max_size=4).map(" ".join), max_size=3))
+def test_rules_of_words_that_there_are(texts: list[str]) -> None:
+    with contextlib.suppress(RuleError):
+        parse_rules(texts).of("a.example.org")
+
+
+@given(st.binary(max_size=200))
+def test_whatever_stands_in_a_list(content: bytes) -> None:
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(content)
+        file.flush()
+        try:
+            entries = read_list(Path(file.name))
+        except RuleError as error:
+            assert str(error).startswith(file.name)
+        else:
+            assert all("@" in each for each in entries)
+
+
+@given(
+    st.one_of(st.binary(max_size=200), st.text("sqlite:/postgre@%[]x\nSELECT :address", max_size=60).map(str.encode))
+)
+def test_whatever_stands_in_a_query(content: bytes) -> None:
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(content)
+        file.flush()
+        with contextlib.suppress(RuleError):
+            Query(Path(file.name)).close()

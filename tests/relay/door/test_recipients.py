@@ -5,6 +5,7 @@ import contextlib
 import random
 import socket
 import sqlite3
+import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable
 from dataclasses import replace
@@ -23,7 +24,7 @@ from mx10.relay.door.recipients import Answer, CallAhead, Recipients, Source, Ve
 from mx10.relay.door.recipients import asking as asking_module
 from mx10.relay.door.recipients import memory as memory_module
 from mx10.relay.door.recipients import query as query_module
-from mx10.relay.door.recipients.asking import DOWN_MS, TOGETHER, WAITING, verdict_of
+from mx10.relay.door.recipients.asking import DOWN_MS, TOGETHER, WAITING, mailbox, verdict_of
 from mx10.relay.door.recipients.memory import TRUSTED_MS, Memory, count_known, forget_domain
 from mx10.relay.door.recipients.query import Query
 from mx10.relay.door.recipients.rules import RuleError
@@ -49,6 +50,7 @@ broken.example      ! SERVFAIL
 """
 ROUTING = replace(SETTINGS, public_networks=("127.0.0.0/8",))
 NOW = 1_800_000_000_000
+HOOK = "hook.example http://127.0.0.1:9/ secret=/etc/hook"
 
 
 class Clock:
@@ -66,7 +68,8 @@ class House:
         self.clock = Clock()
         self.store = store
         self.settings = RecipientSettings(rules=rules or ("* ask",), **settings)
-        transports = parse_transports(("home.example maildir:/var/mail/{domain}/{local}",))
+        folder = (store.path or Path(tempfile.gettempdir())).parent
+        transports = parse_transports((f"home.example maildir:{folder}/{{domain}}/{{local}}/Maildir", HOOK))
         self.links = links_for_asking("relay.example", seconds)
         around = Surroundings(
             "relay.example",
@@ -382,7 +385,23 @@ async def test_domains_that_lead_nowhere(store: Store, port: int) -> None:
     async with house(store, port) as home:
         for domain in ("null.example", "broken.example", "nowhere.example"):
             assert (await home.verify(f"ada@{domain}")).verdict is Verdict.UNSURE
-        assert await home.verdict("ada@home.example") == "known rule"
+
+
+async def test_mailboxes_here(store: Store, port: int, tmp_path: Path) -> None:
+    async with house(store, port) as home:
+        assert await home.verdict("anybody@hook.example") == "known mailbox"
+        if store.path is None:
+            return
+        assert store.path.parent == tmp_path
+        (tmp_path / "home.example" / "ada").mkdir(parents=True)
+        assert await home.verdict("Ada@home.example") == "known mailbox"
+        answer = await home.verify("bob@home.example")
+        assert (answer.verdict, answer.why) == (Verdict.UNKNOWN, "there is no such mailbox")
+        assert (await home.verify(f"{'é' * 30}@home.example")).verdict is Verdict.UNKNOWN
+
+
+def test_a_disk_that_is_not_mounted() -> None:
+    assert mailbox("/no/such/folder/{local}", "ada@home.example").verdict is Verdict.UNSURE
 
 
 async def test_a_postmaster_there_is(store: Store, port: int) -> None:

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from mx10.relay.courier.connection import LinkOptions, Links, Timeouts, nobody
 from mx10.relay.courier.delivery import Plan, deliver
+from mx10.relay.courier.local import box_of
 from mx10.relay.courier.send import Octets
 from mx10.relay.courier.transports import Kind
 from mx10.relay.courier.values import Addressee, End, Fate, Letter, Stage
@@ -54,7 +55,7 @@ class Heard:
         reply: of the primary, as people see it; else why there is none.
         takes_all: the primary takes what was made up, too; None: it was not tried, or it cannot be told.
         reached: a primary was spoken to.
-        asked: False: the domain's mail goes to nobody who could be asked.
+        asked: False: nobody was asked, as the domain's mail is delivered here.
     """
 
     verdict: Verdict
@@ -209,8 +210,9 @@ class CallAhead:
                 fates = await self._converse(domain, wanted)
         except TimeoutError:
             return self._silent(domain, f"its primary gave no answer within {self._seconds:g} s", len(batch))
-        if fates is None:
-            return [Heard(Verdict.KNOWN, "it is delivered here", asked=False)] * len(batch)
+        if isinstance(fates, str):
+            template = fates
+            return await asyncio.to_thread(lambda: [mailbox(template, each) for each in batch])
         if not any(fate.reached for fate in fates):
             return self._silent(domain, fates[0].reason, len(batch))
         takes_all: bool | None = None
@@ -220,11 +222,11 @@ class CallAhead:
             takes_all = None if verdict is Verdict.UNSURE else verdict is Verdict.KNOWN
         return [Heard(verdict_of(each), _said(each), takes_all, each.reached) for each in fates]
 
-    async def _converse(self, domain: str, wanted: Sequence[Addressee]) -> list[Fate] | None:
-        """Ask the best exchangers; None: there is nobody to ask."""
+    async def _converse(self, domain: str, wanted: Sequence[Addressee]) -> list[Fate] | str:
+        """Ask the best exchangers. A text: it is delivered here, into Maildirs of this form; empty: to a webhook."""
         way = await self._ways.of(domain)
         if way.transport is not None and way.transport.kind in (Kind.MAILDIR, Kind.WEBHOOK):
-            return None
+            return way.transport.path if way.transport.kind is Kind.MAILDIR else ""
         plan = await self._ways.plan(way)
         best = min((target.rank for target in plan.targets), default=0)
         plan = Plan(tuple(each for each in plan.targets if each.rank == best), plan.verdict, plan.left_out)
@@ -263,6 +265,26 @@ class CallAhead:
             for address in list(state.waiting):
                 self._answer(state, address, Heard(Verdict.UNSURE, "the relay is being stopped"))
         self._domains.clear()
+
+
+def mailbox(template: str, address: str) -> Heard:
+    """Whether there is a Maildir for a recipient.
+
+    Args:
+        template: as ``Transport.path``; empty: a webhook takes it.
+    """
+    if not template:
+        return Heard(Verdict.KNOWN, "a webhook takes it", asked=False)
+    try:
+        box = box_of(template, address)
+    except ValueError as error:
+        return Heard(Verdict.UNKNOWN, str(error), asked=False)
+    if not Path(box.base).is_dir():
+        # Perhaps a disk that is not mounted.
+        return Heard(Verdict.UNSURE, "the place of its mailbox is not there just now", asked=False)
+    if box.must_exist and not Path(box.must_exist).is_dir():
+        return Heard(Verdict.UNKNOWN, "there is no such mailbox", asked=False)
+    return Heard(Verdict.KNOWN, "there is a mailbox", asked=False)
 
 
 def _said(fate: Fate) -> str:

@@ -29,6 +29,8 @@ class Source(StrEnum):
     """The primary took, or refused, a message for it."""
     GIVEN = "given"
     """Somebody named it to `mx10 backup`, and the primary could not be asked then."""
+    MAILBOX = "mailbox"
+    """It is delivered here: there is a Maildir for it, or a webhook takes it."""
     TAKES_ALL = "takes-all"
     """The primary takes every address, even one that was made up."""
 

@@ -244,7 +244,7 @@ class Recipients:
             return Answer(Verdict.UNSURE, "its primary is not asked", Source.CALL)
         heard = await self._call.ask(address, probe=lambda: self._wants_probe(domain))
         if not heard.asked:
-            return Answer(Verdict.KNOWN, heard.reply, Source.RULE)
+            return Answer(heard.verdict, heard.reply, Source.MAILBOX)
         self.heard(address, heard, now)
         if heard.takes_all and heard.verdict is Verdict.KNOWN:
             return Answer(Verdict.KNOWN, "its primary takes every address", Source.TAKES_ALL)
