@@ -639,6 +639,80 @@ class RecipientSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class DoorSettings:
+    """What the relay asks of strangers, and how much it takes of whom (`docs/door.md`). Trusted networks, and those who
+    logged in, only meet the limits of senders."""
+
+    connections_per_network: Annotated[int, Range(0, 1_000_000)] = 50
+    """Connections that one client network may have open at the same time. 0: no limit."""
+
+    connections_per_minute: Annotated[int, Range(0, 1_000_000)] = 600
+    """Connections that one client network may make in a minute. This and the limits below are allowances: unused, they
+    are whole; used up, they come back evenly. 0: no limit."""
+
+    messages_per_minute: Annotated[int, Range(0, 1_000_000)] = 1200
+    """Messages that one client network may begin in a minute. 0: no limit."""
+
+    recipients_per_minute: Annotated[int, Range(0, 1_000_000)] = 6000
+    """Recipients that one client network may name in a minute. 0: no limit."""
+
+    mistakes: Annotated[int, Range(0, 1_000_000)] = 100
+    """Mistakes that one client network may make in ten minutes: recipients that do not exist or are not ours, wrong
+    passwords, commands out of place. Beyond, it is told to come later (421). 0: no limit."""
+
+    sender_messages_per_hour: Annotated[int, Range(0, 1_000_000)] = 0
+    """Messages that one user who logged in may send in an hour, or one sender's address from a trusted network. 0: no
+    limit."""
+
+    sender_recipients_per_hour: Annotated[int, Range(0, 1_000_000)] = 0
+    """Recipients of these messages in an hour. 0: no limit."""
+
+    recipient_messages_per_minute: Annotated[int, Range(0, 1_000_000)] = 600
+    """Messages for one recipient that are taken from strangers in a minute. 0: no limit."""
+
+    network_ipv4: Annotated[int, Range(8, 32)] = 32
+    """Prefix length of what is one client network, with IPv4."""
+
+    network_ipv6: Annotated[int, Range(16, 128)] = 64
+    """The same with IPv6: whoever has one address there mostly has a /64 of them."""
+
+    greet_delay_seconds: Annotated[float, Range(0, 60)] = 0.0
+    """Seconds that a stranger waits for the greeting; one that speaks before it is turned away (RFC 5321 section
+    4.3.1). Not at ports for users."""
+
+    dnsbl: tuple[str, ...] = ()
+    """Lists of clients to ask in the DNS (RFC 5782), as `zen.example.org=3`: the list, and what it counts when a client
+    is on it, 1 if nothing is said. `list.example.net=127.0.0.2-4=2` counts some answers only, `127.0.0.[2,10-11]` too.
+    A number below zero speaks for a client."""
+
+    dnsbl_threshold: Annotated[int, Range(1, 1000)] = 1
+    """From this sum on a client is refused."""
+
+    dnsbl_seconds: Annotated[float, Range(0.1, 60)] = 5.0
+    """Seconds to wait for lists; one that did not answer counts nothing."""
+
+    helo: Literal["off", "syntax", "resolves"] = "off"
+    """What HELO and EHLO have to name. `syntax`: a domain name with a dot, or the client's own address in brackets, and
+    nothing that is ours. `resolves`: a name that has addresses or MX records, too."""
+
+    ptr: Literal["off", "show", "exists", "confirmed"] = "off"
+    """What is asked of a client's name by reverse DNS. `show`: nothing, it only stands in Received. `exists`: there has
+    to be one. `confirmed`: its address has to be the client's."""
+
+    greylist: bool = False
+    """Refuse what a stranger sends for the first time, for a while: what comes again is taken (RFC 6647)."""
+
+    greylist_seconds: Annotated[int, Range(1, 86400)] = 60
+    """Seconds after which it may come again."""
+
+    greylist_hours: Annotated[int, Range(1, 168)] = 24
+    """Hours within which it has to come again; after them it is new."""
+
+    greylist_days: Annotated[int, Range(1, 365)] = 36
+    """Days for which what came again is remembered since it last came."""
+
+
+@dataclass(frozen=True, slots=True)
 class ResolverSettings:
     """Looking up: whom to ask and for how long."""
 
@@ -721,6 +795,7 @@ class Config:
     dnssec: DnssecSettings = field(default_factory=DnssecSettings)
     relay: RelaySettings = field(default_factory=RelaySettings)
     recipients: RecipientSettings = field(default_factory=RecipientSettings)
+    door: DoorSettings = field(default_factory=DoorSettings)
     resolver: ResolverSettings = field(default_factory=ResolverSettings)
     routing: RoutingSettings = field(default_factory=RoutingSettings)
     log: LogSettings = field(default_factory=LogSettings)
@@ -736,6 +811,7 @@ SECTIONS: Final[dict[str, type]] = {
     "dnssec": DnssecSettings,
     "relay": RelaySettings,
     "recipients": RecipientSettings,
+    "door": DoorSettings,
     "resolver": ResolverSettings,
     "routing": RoutingSettings,
     "log": LogSettings,

@@ -51,8 +51,8 @@ class Check:
         """It names a recipient that the policy has no objection to."""
         return None
 
-    def failed(self, visitor: Visitor) -> None:
-        """Something it wanted was refused."""
+    def failed(self, visitor: Visitor, what: str) -> None:
+        """Something it wanted was refused: a word for what, as ``Door.counts`` has it."""
 
     def left(self, visitor: Visitor) -> None:
         """It is gone."""
@@ -176,16 +176,15 @@ class Door:
         self, visitor: Visitor, mail: MailParameters, parameters: RcptParameters, found: str
     ) -> Admitted | Awaitable[Admitted]:
         recipient = NewRecipient(found, parameters.notify, parameters.orcpt)
-        if self._checks["recipient"]:
-            return self._admit(visitor, mail, recipient)
+        refusal = self._ask("recipient", visitor, mail, found) if self._checks["recipient"] else None
+        if refusal is not None:
+            return Refused(refusal, "check") if isinstance(refusal, Reply) else self._admit(visitor, recipient, refusal)
         if self.verifier is None or visitor.may_relay:
             return recipient
         return self.verifier.admit(visitor, recipient)
 
-    async def _admit(self, visitor: Visitor, mail: MailParameters, recipient: NewRecipient) -> Admitted:
-        refusal = self._ask("recipient", visitor, mail, recipient.address)
-        if refusal is not None and not isinstance(refusal, Reply):
-            refusal = await refusal
+    async def _admit(self, visitor: Visitor, recipient: NewRecipient, asked: Awaitable[Reply | None]) -> Admitted:
+        refusal = await asked
         if refusal is not None:
             return Refused(refusal, "check")
         if self.verifier is None or visitor.may_relay:
@@ -211,7 +210,7 @@ class Door:
         """Something was refused."""
         self.counts["refused", what] += 1
         for call in self._checks["failed"]:
-            call(visitor)
+            call(visitor, what)
 
     def left(self, visitor: Visitor) -> None:
         """A client is gone."""
