@@ -83,6 +83,14 @@ def get_logger(part: str) -> Any:
     )
 
 
+def lines() -> Callable[[str], None] | None:
+    """Writes whole lines of JSON, for who makes many of them; None where they are for reading, or nobody wants any of
+    everyday weight."""
+    if _WEIGHTS["info"] < _WEIGHTS[_OUTPUT.level] or _is_readable():
+        return None
+    return _OUTPUT.msg
+
+
 class _Libraries(logging.Handler):
     """What libraries log by Python's own logging, in our form. Limited: asyncio has a line for each client that goes at
     the wrong moment.
@@ -120,9 +128,11 @@ def _drop_light(_logger: object, method: str, event: Event) -> Event:
 
 
 def _render(logger: object, method: str, event: Event) -> str:
-    terminal = _OUTPUT.file().isatty()
-    readable = _OUTPUT.format == "human" or (_OUTPUT.format == "auto" and terminal)
-    return _human_line(event, colour=terminal) if readable else _json_line(event)
+    return _human_line(event, colour=_OUTPUT.file().isatty()) if _is_readable() else _json_line(event)
+
+
+def _is_readable() -> bool:
+    return _OUTPUT.format == "human" or (_OUTPUT.format == "auto" and _OUTPUT.file().isatty())
 
 
 def _add_time(_logger: object, _method: str, event: Event) -> Event:

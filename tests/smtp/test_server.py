@@ -32,7 +32,7 @@ def test_a_message() -> None:
     lines = said.decode().split("\r\n")
     assert lines[0] == "250-mx.test"
     assert {"250-PIPELINING", "250-SIZE 100000", "250-8BITMIME", "250-SMTPUTF8", "250-CHUNKING"} <= set(lines)
-    assert lines[-2] == "250 LIMITS MAILMAX=1000 RCPTMAX=3"
+    assert lines[-2] == "250 LIMITS MAILMAX=10000 RCPTMAX=3"
     assert client.feed(b"MAIL FROM:<ann@one.test>\r\n") == b"250 2.1.0 ok\r\n"
     assert client.feed(b"RCPT TO:<bob@two.test>\r\n") == b"250 2.1.5 ok\r\n"
     assert codes(client.feed(b"DATA\r\n")) == [354]

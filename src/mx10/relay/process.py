@@ -5,6 +5,7 @@ one thread that writes the spool.
 """
 
 import asyncio
+import gc
 import socket
 import ssl
 import time
@@ -25,7 +26,7 @@ from mx10.relay.courier.connection import LinkOptions, Links
 from mx10.relay.courier.delivery import Limits
 from mx10.relay.courier.reports import Issuer
 from mx10.relay.courier.transports import TransportError, Transports, parse_transports
-from mx10.relay.courier.values import Fate
+from mx10.relay.courier.values import Connector, Fate
 from mx10.relay.courier.ways import Surroundings, Ways
 from mx10.relay.dispatcher import Dispatcher
 from mx10.relay.domains import OurDomains
@@ -36,11 +37,13 @@ from mx10.relay.door.recipients import RecipientService, RuleError, parse_rules
 from mx10.relay.door.users import Users, UsersError
 from mx10.relay.door.values import Kind
 from mx10.relay.hosts import HostMemory
+from mx10.relay.journal import Journal
 from mx10.relay.queue import Schedule
 from mx10.relay.settling import Settler
 from mx10.relay.spool.opening import Opened, open_spool, register
 from mx10.relay.spool.spool import Spool, Taken, remove_strays
 from mx10.relay.spool.spool import Times as SpoolTimes
+from mx10.relay.values import name_of
 from mx10.resolver import Forwarder
 from mx10.smtp.auth import MECHANISMS
 from mx10.smtp.replies import Reply
@@ -139,6 +142,9 @@ def live(config: Config, listening: Sequence[Listening], control: socket.socket)
         import uvloop
 
         uvloop.install()
+    # A message is a hundred small objects, hardly any of them in a circle: looking for circles rarely is enough.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
     asyncio.run(Relay(config, listening).run(control))
 
 
@@ -147,18 +153,25 @@ class Relay:
 
     Args:
         listening: bound sockets.
+        reach: what stands before the connections to other hosts: the lab lets none leave the machine.
     """
 
-    def __init__(self, config: Config, listening: Sequence[Listening]) -> None:
+    def __init__(
+        self, config: Config, listening: Sequence[Listening], *, reach: Callable[[Connector], Connector] | None = None
+    ) -> None:
         self._config = config
         self._settings = config.relay
         self._listening = listening
+        self._reach = reach
+        self.ready = asyncio.Event()
+        """Set when mail is taken."""
         self._connections: set[Connection] = set()
         self.door: Door
         self.dispatcher: Dispatcher
         self.settler: Settler
         self.spool: Spool
         self.hosts: HostMemory
+        self.journal: Journal
         self.started = time.time()
 
     async def run(self, control: socket.socket | None = None) -> None:
@@ -194,6 +207,8 @@ class Relay:
                 loop=loop,
             )
             stack.callback(self.spool.close)
+            self.journal = Journal(loop)
+            stack.callback(self.journal.flush)
             resolver = await stack.enter_async_context(Forwarder(config.resolver))
             links = Links(LinkOptions(hostname, ca_file=settings.ca_file, idle=settings.idle_seconds))
             stack.push_async_callback(links.close)
@@ -203,7 +218,7 @@ class Relay:
             around = Surroundings(
                 hostname,
                 resolver,
-                links,
+                links if self._reach is None else self._reach(links),
                 self.hosts,
                 clock,
                 Random(),
@@ -227,6 +242,7 @@ class Relay:
                 Issuer(hostname, postmaster, double_bounces=bool(settings.postmaster)),
                 clock,
                 self._taken,
+                self.journal,
                 learned=_all_of(services.learned),
             )
             self.dispatcher = Dispatcher(
@@ -273,6 +289,7 @@ class Relay:
                 hostname=hostname,
                 spool=opened.store.place,
             )
+            self.ready.set()
             try:
                 await _end_of(control)
             finally:
@@ -305,16 +322,14 @@ class Relay:
 
     def _taken(self, taken: Taken) -> None:
         envelope = taken.envelope
-        name_and_size = {"size": taken.content.size, "recipients": len(taken.recipients)}
-        from mx10.relay.values import name_of
-
-        log.info(
+        self.journal(
             "accepted",
             message=name_of(taken.message),
             sender=envelope.reverse_path,
             to=taken.recipients[0].address,
+            recipients=len(taken.recipients),
+            size=taken.content.size,
             client=envelope.client,
-            **name_and_size,
         )
         self.dispatcher.taken(taken)
 

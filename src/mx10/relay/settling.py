@@ -20,6 +20,7 @@ from mx10.relay.courier.reports import Issuer, Order, Receiver, copy_of, orders,
 from mx10.relay.courier.values import Addressee, End, Fate, Stage, Step
 from mx10.relay.history import fate_from_json, fate_to_json
 from mx10.relay.jobs import FromSpool, Job, letter_of
+from mx10.relay.journal import Journal
 from mx10.relay.loading import Message
 from mx10.relay.queue import Hop, Schedule
 from mx10.relay.spool.opening import Opened
@@ -67,6 +68,7 @@ class Settler:
         issuer: Issuer,
         clock: Callable[[], int],
         taken: Callable[[Taken], None],
+        journal: Journal,
         *,
         learned: Callable[[Fate], None] | None = None,
     ) -> None:
@@ -76,6 +78,7 @@ class Settler:
         self._issuer = issuer
         self._clock = clock
         self.taken = taken
+        self._journal = journal
         self._learned = learned
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -181,7 +184,7 @@ class Settler:
             if self._learned is not None:
                 self._learned(fate)
             if fate.end is End.DELIVERED:
-                log.info(
+                self._journal(
                     "delivered",
                     message=name,
                     to=fate.recipient.address,
@@ -190,7 +193,7 @@ class Settler:
                     seconds=round((now - job.message.arrived_at) / 1000, 3),
                 )
             else:
-                log.info(
+                self._journal(
                     "deferred" if fate.end is End.LATER else "failed",
                     message=name,
                     to=fate.recipient.address,

@@ -6,6 +6,7 @@ Times are milliseconds since 1970, UTC.
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, Literal
 
 from mx10.smtp.syntax import Body, Ret
@@ -17,6 +18,7 @@ tried before others; to be returned to its sender, as somebody commanded."""
 _ALPHABET: Final = "abcdefghijkmnpqrstuvwxyz23456789"
 """Base32 without l, o, 0 and 1, which look like others."""
 _DIGITS: Final = {char: value for value, char in enumerate(_ALPHABET)}
+_PAIRS: Final = tuple(first + second for first in _ALPHABET for second in _ALPHABET)
 NAME_LENGTH: Final = 13
 NODES: Final = 256
 """Relays that may share a spool."""
@@ -50,7 +52,16 @@ class Ids:
 
 def name_of(message: int) -> str:
     """How people see a message: 13 characters."""
-    return "".join(_ALPHABET[message >> shift & 31] for shift in range(60, -1, -5))
+    pairs = _PAIRS
+    return (
+        _ALPHABET[message >> 60]
+        + pairs[message >> 50 & 1023]
+        + pairs[message >> 40 & 1023]
+        + pairs[message >> 30 & 1023]
+        + pairs[message >> 20 & 1023]
+        + pairs[message >> 10 & 1023]
+        + pairs[message & 1023]
+    )
 
 
 def id_of(name: str) -> int:
@@ -99,6 +110,12 @@ class Envelope:
 
     def to_json(self) -> str:
         """All but the reverse-path, without what is as usual."""
+        if self.ret is None and self.envid is None and self.priority is None and not self.vouched:
+            # The messages of one connection have this in common.
+            return _common(self.body, self.smtputf8, self.requiretls, self.client, self.helo, self.tls, self.user)
+        return self._to_json()
+
+    def _to_json(self) -> str:
         found: dict[str, Any] = {}
         if self.body != "7BIT":
             found["body"] = self.body
@@ -115,6 +132,14 @@ class Envelope:
         found = json.loads(text)
         found["vouched"] = tuple(found.get("vouched", ()))
         return cls(reverse_path, **found)
+
+
+@lru_cache(maxsize=1024)
+def _common(body: Body, smtputf8: bool, requiretls: bool, client: str, helo: str, tls: str, user: str) -> str:
+    usual = Envelope(
+        "", body=body, smtputf8=smtputf8, requiretls=requiretls, client=client, helo=helo, tls=tls, user=user
+    )
+    return usual._to_json()
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,8 @@ class Reply:
 def _octets(reply: Reply) -> bytes:
     # Most replies of a receiver are a handful, again and again.
     head = f"{reply.enhanced} " if reply.enhanced else ""
+    if len(reply.lines) == 1 and reply.lines[0].isprintable() and len(reply.lines[0]) < _TEXT // 4:
+        return f"{reply.code} {head}{reply.lines[0]}\r\n".encode()
     texts = [_CONTROLS.sub("?", line).encode()[: _TEXT - len(head)] for line in reply.lines]
     last = len(texts) - 1
     marks = (b"-" if number < last else b" " for number in range(len(texts)))

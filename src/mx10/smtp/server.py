@@ -49,7 +49,7 @@ class ServerOptions:
     hostname: str
     size: int = 50 << 20
     recipients: int = 1000
-    mails: int = 1000
+    mails: int = 10_000
     errors: int = 10
     starttls: bool = False
     mechanisms: tuple[str, ...] = ()
