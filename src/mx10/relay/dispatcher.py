@@ -9,7 +9,7 @@ hop has nothing to do. The rules (when, how much at once) are in ``queue``; what
 import asyncio
 import heapq
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -20,26 +20,26 @@ from mx10.relay.courier.values import Addressee, Content, End, Fate, Letter, Sta
 from mx10.relay.courier.ways import Way, Ways
 from mx10.relay.hosts import HostMemory
 from mx10.relay.jobs import FromSpool, Job, letter_of
-from mx10.relay.loading import Message
-from mx10.relay.queue import Hop
+from mx10.relay.loading import Message, Page, Pages
+from mx10.relay.queue import DOWN_LOADED, LOW, Hop
 from mx10.relay.settling import Settler
 from mx10.relay.spool.opening import Opened
 from mx10.relay.spool.spool import Taken
 from mx10.relay.values import Waiting, name_of
 from mx10.store.errors import StoreError
 
-HOP_LOADED: Final = 500
-"""Jobs of one next hop that are in memory: one that is down shall not keep others out."""
-_LOW: Final = 20
-"""A next hop with fewer jobs gets more from the database."""
 CONTENT_BYTES: Final = 64 << 20
 """Octets of contents that are kept in memory from when they came."""
 WAY_MS: Final = 60_000
 """How long the way of a domain is used before it is looked up again."""
 LOOKUPS: Final = 64
 """Ways that are looked up at the same time."""
-PENDING: Final = 64
-"""Pages that are read at the same time."""
+TOGETHER: Final = 64
+"""Domains that are read in one transaction."""
+RECIPIENTS: Final = 400
+"""Recipients that are read in one transaction."""
+_FEW: Final = 20
+"""The same where memory is full: a next hop that has nothing to do gets some nevertheless."""
 _START: Final = (-(1 << 62), 0, -1)
 _AGAIN_MS: Final = 5000
 """When the database could not be read: how long to wait."""
@@ -56,6 +56,9 @@ class _Domain:
     Attributes:
         due_at: when the next of what is not in memory is due; None: there is nothing.
         cursor: how far it was read.
+        heap_at: where it is in the heap of what is due; None: it is not.
+        asked: it is among those that its next hop asks for when it can.
+        missed: something became due at that time while it was being read.
     """
 
     name: str
@@ -66,6 +69,9 @@ class _Domain:
     loading: bool = False
     pending: list[Callable[[Way], None]] = field(default_factory=list)
     hop: str = ""
+    heap_at: int | None = None
+    asked: bool = False
+    missed: int | None = None
 
 
 class Dispatcher:
@@ -112,6 +118,8 @@ class Dispatcher:
         self._here: set[tuple[int, int]] = set()
         """Recipients (message, number) in memory."""
         self._content = 0
+        self._pending = 0
+        """Messages whose way is being looked up."""
         self._in_flight = 0
         self._blocked: dict[str, None] = {}
         """Next hops that wait because too many messages are on their way in all, in order."""
@@ -136,7 +144,7 @@ class Dispatcher:
             if each.state != "held":
                 by_domain.setdefault(each.domain, []).append(each)
         message = Message(taken.message, taken.arrived_at, taken.expires_at, taken.content.size, envelope)
-        if len(self._here) + len(waiting) > self._most or self._stopped:
+        if len(self._here) + self._pending + len(waiting) > self._most or self._stopped:
             for name, members in by_domain.items():
                 self._left_there(self._domain(name), min(each.due_at for each in members))
             return
@@ -165,21 +173,20 @@ class Dispatcher:
             self._route(name, lambda way, members=members: routed(way, members))  # type: ignore[misc]
 
     def _add(
-        self, way: Way, message: Message, letter: Letter, recipients: Iterable[Waiting], whole: bool, size: int
+        self, way: Way, message: Message, letter: Letter, recipients: Sequence[Waiting], whole: bool, size: int
     ) -> None:
         hop = self._hop(way)
         mine = {each.number: each for each in recipients if (message.id, each.number) not in self._here}
         if not mine:
             return
-        if len(hop.jobs) >= HOP_LOADED or self._stopped:
+        if not hop.has_room() or self._stopped:
             for each in mine.values():
                 self._left_there(self._domain(each.domain), each.due_at)
             return
         for each in mine.values():
-            hop.domains.add(each.domain)
             self._here.add((message.id, each.number))
         self._content += size
-        job = Job(message, letter, mine, whole, size)
+        job = Job(message, letter, mine, whole and len(mine) == len(recipients), size)
         if any(each.state == "apart" for each in mine.values()) or (message.envelope.priority or 0) > 0:
             hop.jobs.appendleft(job)
         else:
@@ -188,12 +195,32 @@ class Dispatcher:
 
     def _left_there(self, domain: _Domain, due_at: int) -> None:
         """Something of a domain is in the database alone."""
+        if domain.loading:
+            # What is being read now may not hold it.
+            domain.missed = due_at if domain.missed is None else min(domain.missed, due_at)
+            return
         if domain.due_at is None or due_at < domain.due_at:
             domain.due_at = due_at
         if (due_at, 0, -1) < domain.cursor:
             domain.cursor = _START
-        heapq.heappush(self._due, (due_at, domain.name))
-        self._wake.set()
+        self._line_up(domain)
+
+    def _line_up(self, domain: _Domain) -> None:
+        """See to it that a domain is read when it is due: its next hop asks for it, or time does."""
+        if domain.asked or domain.due_at is None:
+            return
+        hop = self.hops.get(domain.hop)
+        if hop is not None and domain.due_at <= self._clock() and not hop.has_room():
+            self._ask(hop, domain)
+        elif domain.heap_at is None or domain.due_at < domain.heap_at:
+            domain.heap_at = domain.due_at
+            heapq.heappush(self._due, (domain.due_at, domain.name))
+            self._wake.set()
+
+    def _ask(self, hop: Hop[Job], domain: _Domain) -> None:
+        """Let a next hop ask for a domain when it has few jobs."""
+        hop.asks[domain.name] = None
+        domain.asked = True
 
     # ---------------------------------------------------------------- ways
 
@@ -218,6 +245,7 @@ class Dispatcher:
             then(domain.way)
             return
         domain.pending.append(then)
+        self._pending += 1
         if len(domain.pending) == 1:
             self._start(self._look_up(domain))
 
@@ -228,13 +256,22 @@ class Dispatcher:
         except Exception:
             log.exception("a way could not be found", domain=domain.name)
             pending, domain.pending = domain.pending, []
+            self._pending -= len(pending)
+            domain.cursor = _START
             self._left_there(domain, self._clock() + _AGAIN_MS)
             self.counts["way_failures"] += len(pending)
             return
-        domain.way, domain.looked_at, domain.hop = way, self._clock(), way.key
+        domain.way, domain.looked_at = way, self._clock()
+        if domain.hop != way.key:
+            if domain.asked:
+                self.hops[domain.hop].asks.pop(domain.name, None)
+                domain.asked = False
+            domain.hop = way.key
         pending, domain.pending = domain.pending, []
+        self._pending -= len(pending)
         for then in pending:
             then(way)
+        self._line_up(domain)
 
     # ---------------------------------------------------------------- going there
 
@@ -259,7 +296,7 @@ class Dispatcher:
         elif hop.ready_at > now and hop.jobs and not hop.waits:
             hop.waits = True
             self._loop.call_later((hop.ready_at - now) / 1000 + 0.001, self._look_again, hop)
-        if len(hop.jobs) < _LOW:
+        if hop.wants_more():
             self._refill(hop, now)
 
     def _look_again(self, hop: Hop[Job]) -> None:
@@ -321,6 +358,7 @@ class Dispatcher:
             # It stays due: when its next hop is back it goes at once.
             hop.jobs.appendleft(job)
             job.recipients = {number: _tried(each) for number, each in job.recipients.items()}
+            self._shed(hop)
             return
         if hop.down_since:
             log.info("next hop back", hop=hop.key, seconds=(now - hop.down_since) // 1000)
@@ -350,8 +388,18 @@ class Dispatcher:
         """A recipient is to be tried later."""
         self._left_there(self._domain(each.domain), each.due_at)
 
+    def _shed(self, hop: Hop[Job]) -> None:
+        """A next hop that is down keeps few jobs in memory; the others wait in the database."""
+        while len(hop.jobs) > DOWN_LOADED:
+            job = hop.jobs.pop()
+            self._drop(job)
+            for each in job.recipients.values():
+                self._left_there(self._domain(each.domain), each.due_at)
+
     def _drop(self, job: Job) -> None:
         """It is no longer in memory."""
+        if len(self._here) >= self._most:
+            self._wake.set()
         for number in job.recipients:
             self._here.discard((job.message.id, number))
         self._content -= job.size
@@ -362,9 +410,11 @@ class Dispatcher:
         log.info("the way of a domain changed", hop=hop.key)
         waiting = [job, *hop.jobs]
         hop.jobs.clear()
-        for name in hop.domains:
-            self._domain(name).looked_at = 0
-        hop.domains.clear()
+        for domain in self._domains.values():
+            if domain.hop == hop.key:
+                domain.looked_at, domain.hop, domain.asked = 0, "", False
+                domain.way = None
+        asked, hop.asks = hop.asks, {}
         hop.down_since, hop.failures = 0, 0
         for each in waiting:
             self._drop(each)
@@ -372,6 +422,8 @@ class Dispatcher:
                 domain = self._domain(name)
                 domain.cursor = _START
                 self._left_there(domain, self._clock())
+        for name in asked:
+            self._left_there(self._domain(name), self._clock())
 
     def _unblock(self) -> None:
         while self._blocked and self._in_flight < self._deliveries:
@@ -383,50 +435,88 @@ class Dispatcher:
     # ---------------------------------------------------------------- what is in the database
 
     def _refill(self, hop: Hop[Job], now: int) -> None:
-        if hop.down_since and hop.jobs:
+        """Read more for a next hop that has few jobs."""
+        if len(self._here) >= self._most and hop.jobs:
             return
-        for name in hop.domains:
-            domain = self._domains.get(name)
-            if domain is not None and domain.due_at is not None and domain.due_at <= now and not domain.loading:
-                domain.loading = True
-                self._start(self._load(domain))
-                return
+        domains: list[_Domain] = []
+        while hop.asks and len(domains) < TOGETHER:
+            name = next(iter(hop.asks))
+            del hop.asks[name]
+            domain = self._domain(name)
+            domain.asked = False
+            if domain.due_at is not None and domain.due_at <= now and not domain.loading and not domain.pending:
+                domains.append(domain)
+            else:
+                self._line_up(domain)
+        if domains:
+            self._load(domains)
 
-    async def _load(self, domain: _Domain) -> None:
+    def _load(self, domains: list[_Domain]) -> None:
+        """Read what is due of some domains."""
+        for domain in domains:
+            domain.loading = True
+        self._start(self._read(domains))
+
+    async def _read(self, domains: list[_Domain]) -> None:
+        now = self._clock()
+        most = RECIPIENTS if len(self._here) < self._most else _FEW
+        wanted = [(domain.name, domain.cursor) for domain in domains]
+        room = max(0, CONTENT_BYTES - self._content)
         try:
-            page = await asyncio.to_thread(
-                loading.page, self._opened, self._node, domain.name, self._clock(), domain.cursor
-            )
+            found = await asyncio.to_thread(loading.pages, self._opened, self._node, wanted, now, most, room)
         except StoreError as error:
             log.error("the spool cannot be read", cause=str(error))
-            domain.loading = False
-            self._left_there(domain, self._clock() + _AGAIN_MS)
+            for domain in domains:
+                domain.loading, domain.missed = False, None
+                domain.due_at = None
+                domain.cursor = _START
+                self._left_there(domain, now + _AGAIN_MS)
             return
-        domain.loading = False
-        if page.whole:
-            domain.due_at, domain.cursor = page.later, _START
-            if page.later is not None:
-                heapq.heappush(self._due, (page.later, domain.name))
-        else:
-            domain.cursor = page.cursor
+        for domain in domains:
+            domain.loading = False
+            page = found.pages.get(domain.name)
+            if page is not None:
+                domain.due_at = page.later if page.whole else domain.due_at
+                domain.cursor = _START if page.whole else page.cursor
+                self._add_page(domain, page, found)
+            missed, domain.missed = domain.missed, None
+            if missed is not None:
+                self._left_there(domain, missed)
+            if page is None or not page.whole:
+                # The others of its next hop come first.
+                hop = self.hops.get(domain.hop)
+                if hop is not None and not domain.asked:
+                    self._ask(hop, domain)
+            self._line_up(domain)
+        for key in {domain.hop for domain in domains}:
+            if key in self.hops:
+                self._run(self.hops[key])
+
+    def _add_page(self, domain: _Domain, page: Page, found: Pages) -> None:
         by_message: dict[int, list[Waiting]] = {}
         for each in page.recipients:
             if (each.message, each.number) not in self._here:
                 by_message.setdefault(each.message, []).append(each)
-        for message, members in by_message.items():
-            found = page.messages.get(message)
-            if found is not None:
-                letter = letter_of(found, FromSpool(self._opened, found))
-                self._route(
-                    domain.name,
-                    lambda way, found=found, letter=letter, members=members: self._add(  # type: ignore[misc]
-                        way, found, letter, members, False, 0
-                    ),
-                )
-        if not by_message and not page.whole:
-            # All of the page is in memory already: the next one.
-            domain.loading = True
-            self._start(self._load(domain))
+        for id_, members in by_message.items():
+            message = found.messages.get(id_)
+            if message is None:
+                continue
+            content = found.contents.get(id_)
+            letter = letter_of(message, content if content is not None else FromSpool(self._opened, message))
+            whole = found.counts.get(id_) == len(members)
+            size = content.size if content is not None else 0
+
+            def add(
+                way: Way,
+                message: Message = message,
+                letter: Letter = letter,
+                members: list[Waiting] = members,
+                whole: bool = whole,
+                size: int = size,
+            ) -> None:
+                self._add(way, message, letter, members, whole, size)
+
+            self._route(domain.name, add)
 
     async def run(self) -> None:
         """Look for what becomes due, until cancelled."""
@@ -440,18 +530,7 @@ class Dispatcher:
                 await self._look_for_changes()
             if self._more_domains and not self._due:
                 await self._scan()
-            pending = 0
-            while self._due and self._due[0][0] <= now and len(self._here) < self._most and pending < PENDING:
-                _, name = heapq.heappop(self._due)
-                domain = self._domains.get(name)
-                if domain is None or domain.due_at is None or domain.due_at > now or domain.loading:
-                    continue
-                hop = self.hops.get(domain.hop)
-                if hop is not None and len(hop.jobs) >= _LOW:
-                    continue  # its next hop asks for more when it can
-                domain.loading = True
-                pending += 1
-                self._start(self._load(domain))
+            self._look_at_due(now)
             self._forget_idle()
             timeout = 1.0
             if self._due and len(self._here) < self._most:
@@ -462,6 +541,27 @@ class Dispatcher:
             except TimeoutError:
                 continue
             await asyncio.sleep(0.01)  # several at once
+
+    def _look_at_due(self, now: int) -> None:
+        """Read domains that are due, unless their next hop has enough to do."""
+        domains: list[_Domain] = []
+        while self._due and self._due[0][0] <= now and len(self._here) < self._most and len(domains) < TOGETHER:
+            at, name = heapq.heappop(self._due)
+            domain = self._domains.get(name)
+            if domain is None or domain.heap_at != at:
+                continue  # it was put elsewhere since
+            domain.heap_at = None
+            if domain.due_at is None or domain.asked or domain.loading or domain.pending:
+                continue  # who reads it, or looks its way up, goes on with it
+            hop = self.hops.get(domain.hop)
+            if domain.due_at > now:
+                self._line_up(domain)
+            elif hop is not None and len(hop.jobs) >= (1 if hop.down_since else LOW):
+                self._ask(hop, domain)
+            else:
+                domains.append(domain)
+        if domains:
+            self._load(domains)
 
     async def rescan(self) -> None:
         """Look at all that is in the database anew."""
@@ -509,7 +609,7 @@ class Dispatcher:
 
     def forget(self, messages: set[int] | None) -> None:
         """Take messages out of memory that are not on their way just now; None: all."""
-        for hop in self.hops.values():
+        for hop in list(self.hops.values()):
             stay = []
             for job in hop.jobs:
                 if messages is None or job.message.id in messages:
@@ -518,6 +618,8 @@ class Dispatcher:
                     stay.append(job)
             hop.jobs.clear()
             hop.jobs.extend(stay)
+            if hop.wants_more():
+                self._run(hop)
 
     def _probe_now(self, hop: Hop[Job]) -> None:
         """Somebody says that it is worth trying."""
@@ -536,12 +638,20 @@ class Dispatcher:
         """Next hops and domains that have nothing to do leave memory, when there are many."""
         if len(self._domains) + len(self.hops) < 20_000:
             return
-        for key in [key for key, hop in self.hops.items() if not hop.jobs and not hop.in_flight and not hop.down_since]:
+        for key in [
+            key
+            for key, hop in self.hops.items()
+            if not hop.jobs and not hop.in_flight and not hop.down_since and not hop.asks
+        ]:
             del self.hops[key]
         idle = [
             name
             for name, domain in self._domains.items()
-            if domain.due_at is None and not domain.pending and not domain.loading and domain.hop not in self.hops
+            if domain.due_at is None
+            and not domain.asked
+            and not domain.pending
+            and not domain.loading
+            and domain.hop not in self.hops
         ]
         for name in idle:
             del self._domains[name]

@@ -1,5 +1,6 @@
 """What the dispatcher reads of the spool, a page at a time. Each function is one transaction; run in a thread."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,7 +11,7 @@ from mx10.relay.spool.opening import Opened
 from mx10.relay.values import Envelope, Waiting, name_of
 
 PAGE: Final = 200
-"""Recipients that are read at a time."""
+"""Recipients of one domain that are read at a time."""
 DOMAINS: Final = 100_000
 """Domains that are known at the same time; those due later are found when these are done."""
 
@@ -37,10 +38,26 @@ class Page:
     """
 
     recipients: list[Waiting]
-    messages: dict[int, Message]
     cursor: tuple[int, int, int]
     whole: bool
     later: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """What was read of some domains.
+
+    Attributes:
+        pages: by domain; of those that are not here nothing was read.
+        messages: of all recipients.
+        counts: recipients that each message has in all, in whatever state.
+        contents: of messages that are small enough.
+    """
+
+    pages: dict[str, Page]
+    messages: dict[int, Message]
+    counts: dict[int, int]
+    contents: dict[int, InMemory]
 
 
 _COLUMNS: Final = "message, number, address, domain, node, state, due_at, attempts, options, last"
@@ -56,9 +73,43 @@ def domains(opened: Opened, node: int) -> list[tuple[str, int]]:
         return [(row[0], row[1]) for row in connection.execute(statement, {"node": node, "most": DOMAINS})]
 
 
-def page(opened: Opened, node: int, domain: str, now: int, cursor: tuple[int, int, int]) -> Page:
-    """Recipients of a domain that are due."""
+def pages(
+    opened: Opened,
+    node: int,
+    wanted: Sequence[tuple[str, tuple[int, int, int]]],
+    now: int,
+    most: int,
+    content_bytes: int,
+) -> Pages:
+    """Recipients that are due, of several domains.
+
+    Args:
+        wanted: domains, each with where to go on; read one after the other until there are ``most`` recipients.
+        content_bytes: octets of contents to read with them.
+    """
+    found: dict[str, Page] = {}
+    total = 0
+    with opened.store.read() as connection:
+        for domain, cursor in wanted:
+            if total >= most:
+                break
+            found[domain] = _page(connection, node, domain, now, cursor, min(PAGE, most - total))
+            total += len(found[domain].recipients)
+        ids = {each.message for page in found.values() for each in page.recipients}
+        messages = _messages(connection, ids)
+        return Pages(found, messages, _counts(connection, ids), _contents(connection, messages, content_bytes))
+
+
+def _page(connection: Connection, node: int, domain: str, now: int, cursor: tuple[int, int, int], most: int) -> Page:
     values = {"node": node, "domain": domain, "now": now, "due": cursor[0], "message": cursor[1], "number": cursor[2]}
+    found = [Waiting(*row) for row in connection.execute(_DUE, {**values, "most": most})]
+    whole = len(found) < most
+    later = connection.execute(_LATER, values).scalar() if whole else None
+    end = (found[-1].due_at, found[-1].message, found[-1].number) if found else cursor
+    return Page(found, end, whole, later)
+
+
+def _due_statement() -> str:
     # Two ranges of one index, each read no further than wanted.
     of_state = (
         f"SELECT * FROM (SELECT {_COLUMNS} FROM recipients WHERE node = :node AND state = '%s' AND domain = :domain"
@@ -66,22 +117,14 @@ def page(opened: Opened, node: int, domain: str, now: int, cursor: tuple[int, in
         " ORDER BY due_at, message, number LIMIT :most) AS %s"
     )
     both = " UNION ALL ".join(of_state % (state, state) for state in ("apart", "queued"))
-    statement = text(f"{both} ORDER BY due_at, message, number LIMIT :most")
-    with opened.store.read() as connection:
-        found = [Waiting(*row) for row in connection.execute(statement, {**values, "most": PAGE})]
-        messages = _messages(connection, {each.message for each in found})
-        whole = len(found) < PAGE
-        later = None
-        if whole:
-            later = connection.execute(
-                text(
-                    "SELECT MIN(due_at) FROM recipients WHERE node = :node AND state IN ('queued', 'apart')"
-                    " AND domain = :domain AND due_at > :now"
-                ),
-                values,
-            ).scalar()
-    end = (found[-1].due_at, found[-1].message, found[-1].number) if found else cursor
-    return Page(found, messages, end, whole, later)
+    return f"{both} ORDER BY due_at, message, number LIMIT :most"
+
+
+_DUE: Final = text(_due_statement())
+_LATER: Final = text(
+    "SELECT MIN(due_at) FROM recipients WHERE node = :node AND state IN ('queued', 'apart')"
+    " AND domain = :domain AND due_at > :now"
+)
 
 
 def of_messages(opened: Opened, ids: list[int]) -> tuple[list[Waiting], dict[int, Message]]:
@@ -158,3 +201,24 @@ def _messages(connection: Connection, ids: set[int]) -> dict[int, Message]:
         text(f"SELECT id, arrived_at, expires_at, size, reverse_path, envelope FROM messages WHERE id IN ({numbers})")
     )
     return {row[0]: Message(row[0], row[1], row[2], row[3], Envelope.from_json(row[4], row[5])) for row in rows}
+
+
+def _counts(connection: Connection, ids: set[int]) -> dict[int, int]:
+    if not ids:
+        return {}
+    numbers = ", ".join(str(int(each)) for each in ids)
+    statement = f"SELECT message, COUNT(*) FROM recipients WHERE message IN ({numbers}) GROUP BY message"
+    return {row[0]: row[1] for row in connection.execute(text(statement))}
+
+
+def _contents(connection: Connection, messages: dict[int, Message], most: int) -> dict[int, InMemory]:
+    """Contents that are in the rows themselves, no more than ``most`` octets."""
+    wanted: list[str] = []
+    for message in messages.values():
+        if message.size <= most:
+            most -= message.size
+            wanted.append(str(int(message.id)))
+    if not wanted:
+        return {}
+    statement = f"SELECT id, head, body FROM messages WHERE id IN ({', '.join(wanted)}) AND body IS NOT NULL"
+    return {row[0]: InMemory(bytes(row[1]) + bytes(row[2])) for row in connection.execute(text(statement))}

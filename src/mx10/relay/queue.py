@@ -13,6 +13,12 @@ from typing import Final, Generic, TypeVar
 from mx10.relay.courier.ways import Way
 
 FIRST_WINDOW: Final = 2.0
+LOADED: Final = 500
+"""Jobs of one next hop that are in memory."""
+DOWN_LOADED: Final = 2
+"""The same while it is down: one is tried now and then, and many hosts may be down."""
+LOW: Final = 50
+"""A next hop with fewer jobs gets more from the database."""
 _JITTER: Final = 0.1
 
 JobT = TypeVar("JobT")
@@ -47,7 +53,7 @@ class Hop(Generic[JobT]):
 
     Attributes:
         way: as it was looked up last.
-        domains: whose mail goes there.
+        asks: domains of which more is in the database than in memory; the next to be read is the first.
         jobs: that are in memory; the next is on the left.
         in_flight: how many are on their way now.
         window: how many may be.
@@ -60,7 +66,7 @@ class Hop(Generic[JobT]):
 
     key: str
     way: Way
-    domains: set[str] = field(default_factory=set)
+    asks: dict[str, None] = field(default_factory=dict)
     jobs: deque[JobT] = field(default_factory=deque)
     in_flight: int = 0
     window: float = FIRST_WINDOW
@@ -77,6 +83,14 @@ class Hop(Generic[JobT]):
         if self.down_since:
             return self.in_flight == 0 and now >= self.probe_at
         return self.in_flight < min(self.window, most) and now >= self.ready_at
+
+    def has_room(self) -> bool:
+        """Whether it may have one more in memory. One that is down shall not keep others out."""
+        return len(self.jobs) < (DOWN_LOADED if self.down_since else LOADED)
+
+    def wants_more(self) -> bool:
+        """Whether more should be read from the database now."""
+        return bool(self.asks) and len(self.jobs) < (1 if self.down_since else LOW)
 
     def worked(self, most: int) -> None:
         """It took, or refused, a message: it is there."""
