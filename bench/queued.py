@@ -201,7 +201,8 @@ def report(found: dict[str, list[Seen]], messages: int, rounds: int, as_json: bo
     ratio = paired(half, whole)
     slowest = max(each.greeting for seen in found.values() for each in seen)
     met = "met" if slowest < START_SECONDS else "missed"
-    how = f"{messages:,} messages queued, {rounds} round{'s' if rounds > 1 else ''} in changing order; median (lowest-highest)"
+    turns = f"{rounds} round{'s' if rounds > 1 else ''} in changing order"
+    how = f"{messages:,} messages queued, {turns}; median (lowest-highest)"
     heads = ["queue", "greeting, s", "first delivery, s", "delivered/s", "memory, MiB"]
     common.finish(
         as_json,
