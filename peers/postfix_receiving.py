@@ -39,7 +39,7 @@ postlog   unix-dgram n - n -   1  postlogd
 
 
 class ReceivingPostfix:
-    """One instance of it, for ``DOMAIN``: every local part but ``nobody…`` is a user.
+    """One instance of it, for ``DOMAIN``: every local part but ``nobody…`` and ``no-such-user-…`` is a user.
 
     Args:
         work: an empty folder that every user may walk to.
@@ -57,8 +57,8 @@ class ReceivingPostfix:
             (work / name).mkdir()
         shutil.chown(work / "data", "postfix")
         os.chown(work / "mail", _NOBODY, _NOBODY)
-        (self._conf / "users").write_text(f"/^nobody/ REJECT\n/@{DOMAIN}$/ box/\n")
-        (self._conf / "known").write_text(f"/^nobody/ 550 5.1.1 nobody of that name\n/@{DOMAIN}$/ OK\n")
+        (self._conf / "users").write_text(f"/^(nobody|no-such-user-)/ REJECT\n/@{DOMAIN}$/ box/\n")
+        (self._conf / "known").write_text(f"/^(nobody|no-such-user-)/ 550 5.1.1 nobody of that name\n/@{DOMAIN}$/ OK\n")
         all_settings = {
             "compatibility_level": "3.6",
             "queue_directory": str(work / "queue"),

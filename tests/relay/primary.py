@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 
 from tests.relay.talker import Talker
@@ -14,11 +15,17 @@ class Primary(Talker):
     known: set[str] = field(default_factory=set)
     takes_all: bool = False
     refusal: bytes = b"550 5.1.1 no such user\r\n"
+    refusals: Counter[int] = field(default_factory=Counter)
 
     @property
     def asked(self) -> list[str]:
         """Recipients it was asked for, without those that were made up."""
         return [each for each in self._recipients() if not each.startswith("no-such-user-")]
+
+    @property
+    def refused(self) -> list[int]:
+        """How many recipients were refused, for each connection."""
+        return list(self.refusals.values())
 
     @property
     def made_up(self) -> list[str]:
@@ -33,4 +40,5 @@ class Primary(Talker):
             found = re.search("<(.*)>", self.heard[-1])
             if not self.takes_all and (found is None or found[1] not in self.known):
                 usual = self.refusal
+                self.refusals[self.connections] += 1
         await super()._say(writer, what, usual)

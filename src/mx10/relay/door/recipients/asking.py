@@ -16,18 +16,34 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from mx10.relay.courier.connection import LinkOptions, Links, Timeouts, nobody
 from mx10.relay.courier.delivery import Plan, deliver
 from mx10.relay.courier.local import box_of
 from mx10.relay.courier.send import Octets
 from mx10.relay.courier.transports import Kind
-from mx10.relay.courier.values import Addressee, End, Fate, Letter, Stage
+from mx10.relay.courier.values import (
+    Addressee,
+    Answered,
+    Connector,
+    End,
+    Fate,
+    Letter,
+    Link,
+    Listener,
+    Stage,
+    Target,
+    TlsPolicy,
+)
 from mx10.relay.courier.ways import Surroundings, Ways
 from mx10.relay.door.recipients.values import Verdict
 
-TOGETHER: Final = 10
-"""Recipients of one conversation. Receivers count refusals, and many hang up after some twenty."""
+TOGETHER: Final = 5
+"""Recipients of one transaction."""
+REFUSALS: Final = 5
+"""Refusals after which a connection is not used again. Receivers count them: Postfix answers slower from the eleventh
+on, and hangs up at the twentieth."""
 WAITING: Final = 100
 """Recipients of one domain that wait for an answer."""
 WAITING_IN_ALL: Final = 2000
@@ -63,6 +79,39 @@ class Heard:
     takes_all: bool | None = None
     reached: bool = False
     asked: bool = True
+
+
+class _Polite:
+    """Opens connections that end before their host minds what it refused over them: a ``courier.values.Connector``."""
+
+    def __init__(self, connect: Connector) -> None:
+        self._connect = connect
+        self._refusals: WeakKeyDictionary[Link, int] = WeakKeyDictionary()
+
+    async def __call__(self, target: Target, policy: TlsPolicy, listener: Listener) -> Link:
+        """See ``courier.values.Connector``."""
+        return _PoliteLink(await self._connect(target, policy, listener), self._refusals)
+
+
+class _PoliteLink:
+    """A ``courier.values.Link`` that counts refusals, also those over it before."""
+
+    def __init__(self, link: Link, refusals: "WeakKeyDictionary[Link, int]") -> None:
+        self._link = link
+        self._refusals = refusals
+        self.tls, self.extensions, self.name = link.tls, link.extensions, link.name
+        self.limit, self.used = link.limit, link.used
+
+    async def send(self, letter: Letter, recipients: tuple[Addressee, ...]) -> list[Answered]:
+        """See ``courier.values.Link``."""
+        answers = await self._link.send(letter, recipients)
+        refused = sum(each.reply is not None and each.reply.code >= 400 for each in answers)
+        self._refusals[self._link] = self._refusals.get(self._link, 0) + refused
+        return answers
+
+    async def release(self, *, keep: bool) -> None:
+        """See ``courier.values.Link``."""
+        await self._link.release(keep=keep and self._refusals.get(self._link, 0) < REFUSALS)
 
 
 def verdict_of(fate: Fate) -> Verdict:
@@ -123,7 +172,7 @@ class CallAhead:
         at_once: int,
         token: Callable[[], str] = lambda: secrets.token_hex(8),
     ) -> None:
-        self._with = surroundings
+        self._with = replace(surroundings, connect=_Polite(surroundings.connect))
         self._ways = Ways(surroundings)
         self._limits = replace(surroundings.limits, conversations=2, seconds=seconds)
         self._seconds = seconds

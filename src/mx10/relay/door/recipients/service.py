@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from mx10.config import Config
+from mx10.relay.courier.values import Connector
 from mx10.relay.courier.ways import Surroundings
 from mx10.relay.door.recipients.asking import CallAhead, links_for_asking
 from mx10.relay.door.recipients.rules import parse_rules
@@ -17,6 +18,7 @@ class RecipientService:
     Args:
         around: the courier's, whose memory of hosts that are down is shared.
         ours: whether we take mail for a domain.
+        reach: what stands before connections to other hosts, as for ``process.Relay``.
 
     Raises:
         RuleError: a rule, or a file that it names, cannot be used.
@@ -29,12 +31,14 @@ class RecipientService:
         around: Surroundings,
         *,
         ours: Callable[[str], bool | None],
+        reach: Callable[[Connector], Connector] | None = None,
     ) -> None:
         settings = config.recipients
         rules = parse_rules(settings.rules)
         self._links = links_for_asking(around.hostname, settings.ask_seconds, config.relay.ca_file)
+        connect = self._links if reach is None else reach(self._links)
         self._call = CallAhead(
-            replace(around, connect=self._links), seconds=settings.ask_seconds, at_once=settings.asks_at_once
+            replace(around, connect=connect), seconds=settings.ask_seconds, at_once=settings.asks_at_once
         )
         self.recipients = Recipients(settings, rules, store, self._call, clock=around.clock, ours=ours)
 
