@@ -40,6 +40,7 @@ Capture = pytest.CaptureFixture[str]
 def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     monkeypatch.setenv("MX10_STORE__URL", f"sqlite:///{tmp_path}/mx10.db")
     monkeypatch.setenv("MX10_RELAY__HOSTNAME", "backup.example.net")
+    monkeypatch.setenv("MX10_RELAY__LISTEN", "127.9.0.2:25")
     monkeypatch.setenv("MX10_RELAY__PORT", "1")
     monkeypatch.setenv("MX10_RESOLVER__ATTEMPTS", "1")
     monkeypatch.setenv("MX10_ROUTING__PUBLIC_NETWORKS", "127.0.0.0/8")
@@ -143,7 +144,15 @@ def test_domains_that_cannot_be_backed_up(capsys: Capture, tmp_path: Path, domai
 
 def test_other_names_of_this_host(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MX10_RELAY__OTHER_NAMES", "backup.example.net")
-    assert "other.example.net stands behind it" in run(capsys, "example.com", "--hostname", "other.example.net")
+    shown = run(capsys, "example.com", "--hostname", "other.example.net", code=1)
+    assert "other.example.net stands behind it" in shown
+    assert "other.example.net has no address: publish an A or AAAA record of it\n" in shown
+
+
+def test_a_relay_that_listens_nowhere(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MX10_RELAY__LISTEN")
+    assert "relay.listen is empty: `mx10 serve` takes no mail yet" in run(capsys, "example.com", code=1)
+    assert len(json.loads(run(capsys, "example.com", "--json", code=1))["troubles"]) == 1
 
 
 @pytest.mark.parametrize(

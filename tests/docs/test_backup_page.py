@@ -29,6 +29,7 @@ def test_the_output_shown_is_that_of_the_command(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MX10_STORE__URL", f"sqlite:///{tmp_path}/mx10.db")
     monkeypatch.setenv("MX10_RELAY__HOSTNAME", "backup.example.net")
+    monkeypatch.setenv("MX10_RELAY__LISTEN", "127.9.0.2:25")
     monkeypatch.setenv("MX10_ROUTING__PUBLIC_NETWORKS", "127.0.0.0/8")
     Path("people.txt").write_text("ada@example.com\nbob@example.com\ncarol@example.com\n", encoding="utf-8")
     primary = Primary(address="127.9.0.1", known={"ada@example.com", "bob@example.com"})

@@ -30,8 +30,8 @@ examples:
   mx10 backup --remove example.com                     mail that waits is still delivered
 
 exit codes:
-  0  the domain is set up, and its records are as they should be
-  1  it is set up and a record is missing, or it cannot be set up; the output says what to do
+  0  the domain is set up, and all is as it should be
+  1  it is set up and something is missing, or it cannot be set up; the output says what to do
   2  the command, the configuration or a file is wrong
   3  the DNS or the store could not be asked: try again later"""
 
@@ -54,7 +54,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(slots=True)
 class _Outcome:
-    """What came of it. ``said``: of the primary; ``refused``: recipients that it does not know."""
+    """What came of it.
+
+    Attributes:
+        said: of the primary.
+        no_address: why nobody finds this host by its name; empty: it has an address.
+        listens: whether the relay takes mail anywhere.
+        rule: who says whether a recipient exists: ``ask``, ``rule``, ``any`` or ``here``.
+        refused: recipients that the primary does not know.
+    """
 
     domain: str
     hostname: str
@@ -63,6 +71,8 @@ class _Outcome:
     reached: bool | None = None
     takes_all: bool | None = None
     said: str = ""
+    no_address: str = ""
+    listens: bool = True
     rule: str = "ask"
     known: int = 0
     given: int = 0
@@ -80,7 +90,7 @@ class _Outcome:
 
         if self.standing.place is Place.UNKNOWN:
             return NO_ANSWER
-        return OK if self.standing.place is Place.BEHIND else ABSENT
+        return OK if self.standing.place is Place.BEHIND and self.listens and not self.no_address else ABSENT
 
 
 def run(args: argparse.Namespace, context: Context) -> int:
@@ -190,12 +200,22 @@ async def _set_up(context: Context, domain: str, hostname: str, recipients: list
             return outcome
         store = open_spool(context.config, create=True).store
         try:
+            outcome.listens = bool(context.config.relay.listen)
+            outcome.no_address = await _no_address(hostname, resolver)
             primaries = tuple(one.host for one in outcome.standing.primaries)
             outcome.new = set_up(store, BackedUp(domain, clock(), hostname, primaries))
             await _learn(context, outcome, recipients, rules, transports, resolver, store)
         finally:
             store.close()
     return outcome
+
+
+async def _no_address(hostname: str, resolver: Any) -> str:
+    """Why nobody finds a host; empty: it has an address, or that cannot be looked up now."""
+    from mx10.relay.courier.transports import addresses_of
+
+    found, problem = await addresses_of(hostname, resolver)
+    return "" if found or problem else f"{hostname} has no address: publish an A or AAAA record of it"
 
 
 async def _learn(
@@ -341,6 +361,8 @@ def _recipients_in_words(outcome: _Outcome) -> str:
 def _print_records(outcome: _Outcome, context: Context) -> None:
     from mx10.relay.standing import Place
 
+    for trouble in _troubles(outcome):
+        print(context.style.paint(f"  {trouble}", "yellow"))
     records = outcome.standing.records
     if not records:
         return
@@ -349,6 +371,14 @@ def _print_records(outcome: _Outcome, context: Context) -> None:
     print(context.style.paint(f"  {what}{mend}:", "yellow"))
     for record in records:
         print(f"    {record}")
+
+
+def _troubles(outcome: _Outcome) -> list[str]:
+    """What else keeps mail from coming."""
+    found = [outcome.no_address] if outcome.no_address else []
+    if not outcome.listens:
+        found.append("relay.listen is empty: `mx10 serve` takes no mail yet; name an address there, with port 25")
+    return found
 
 
 def _to_json(outcome: _Outcome) -> dict[str, Any]:
@@ -370,6 +400,7 @@ def _to_json(outcome: _Outcome) -> dict[str, Any]:
             for one in standing.primaries
         ],
         "records": list(standing.records),
+        "troubles": _troubles(outcome),
         "primary": {"reached": outcome.reached, "takes_all": outcome.takes_all, "said": outcome.said or None},
         "recipients": {
             "from": outcome.rule,
