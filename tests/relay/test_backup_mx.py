@@ -13,7 +13,8 @@ from mx10.config import Config, RecipientSettings, RelaySettings, ResolverSettin
 from mx10.config.settings import NameserverSettings
 from mx10.relay.backing import BackedUp, set_up
 from mx10.relay.door.recipients import verify as verify_module
-from mx10.relay.process import Listening, Relay, RelayError, check
+from mx10.relay.basics import Listening, RelayError, check
+from mx10.relay.process import Relay
 from mx10.relay.spool.opening import open_spool
 from tests.relay.primary import Primary
 from tests.relay.talker import until
@@ -150,5 +151,4 @@ async def test_a_rule_that_is_wrong_is_told_at_the_start(config: Config, tmp_pat
         check(wrong)
     missing = replace(config, recipients=RecipientSettings(rules=(f"* list:{tmp_path}/none",)))
     with pytest.raises(RelayError, match="none cannot be read: No such file"):
-        async with relaying(missing):
-            pass
+        check(missing)

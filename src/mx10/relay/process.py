@@ -33,7 +33,7 @@ from mx10.relay.domains import OurDomains
 from mx10.relay.door.connection import Connection, Entrance, Times
 from mx10.relay.door.door import Check, Door, Judge, Verifier
 from mx10.relay.door.policy import Policy
-from mx10.relay.door.recipients import RecipientService, RuleError, parse_rules
+from mx10.relay.door.recipients import RecipientService, RuleError, check_files, parse_rules
 from mx10.relay.door.users import Users, UsersError
 from mx10.relay.door.values import Kind
 from mx10.relay.hosts import HostMemory
@@ -128,7 +128,7 @@ def check(config: Config) -> Transports:
         except DomainError as error:
             raise RelayError(f"relay.domains: {error}") from None
     try:
-        parse_rules(config.recipients.rules)
+        check_files(parse_rules(config.recipients.rules))
         return parse_transports(settings.transports)
     except RuleError as error:
         raise RelayError(str(error)) from None

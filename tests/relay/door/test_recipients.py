@@ -20,7 +20,16 @@ from mx10.relay.courier.transports import parse_transports
 from mx10.relay.courier.values import Addressee, End, Fate, Stage
 from mx10.relay.courier.ways import Surroundings
 from mx10.relay.door.door import Verifier
-from mx10.relay.door.recipients import Answer, CallAhead, Recipients, Source, Verdict, links_for_asking, parse_rules
+from mx10.relay.door.recipients import (
+    Answer,
+    CallAhead,
+    Recipients,
+    Source,
+    Verdict,
+    check_files,
+    links_for_asking,
+    parse_rules,
+)
 from mx10.relay.door.recipients import asking as asking_module
 from mx10.relay.door.recipients import memory as memory_module
 from mx10.relay.door.recipients import query as query_module
@@ -578,6 +587,23 @@ async def test_lists_and_patterns_ask_nobody(store: Store, port: int, tmp_path: 
         assert await home.verdict("bob@example.org") == "known list"
 
 
+async def test_files_that_cannot_be_used_stop_no_other_mail(store: Store, port: int, tmp_path: Path) -> None:
+    rules = (f"example.org list:{tmp_path}/list pattern:sales-*", f"example.com sql:{tmp_path}/query", "* ask")
+    with pytest.raises(RuleError, match="list cannot be read"):
+        check_files(parse_rules(rules[:1]))
+    with pytest.raises(RuleError, match="query cannot be read"):
+        check_files(parse_rules(rules[1:]))
+    async with house(store, port, *rules) as home:
+        assert await home.verdict("ada@example.org") == "unsure list"
+        assert await home.verdict("sales-1@example.org") == "known pattern"
+        assert await home.verdict("ada@example.com") == "unsure sql"
+        (tmp_path / "list").write_text("ada@example.org\n")
+        home.clock.now += 2000
+        await home.verify("ada@example.org")
+        await settled(home)
+        assert await home.verdict("ada@example.org") == "known list"
+
+
 URL = "sqlite:///{}/users.db"
 SELECT = "SELECT 1 FROM users WHERE address = :address"
 
@@ -610,7 +636,9 @@ async def test_a_database_is_asked(store: Store, port: int, tmp_path: Path) -> N
         assert await home.verdict("bob@example.org") == "known sql"
         # It is gone: who was known still is, of others nobody can tell.
         (tmp_path / "users.db").unlink()
-        home.recipients._queries[tmp_path / "recipients.sql"]._engine.dispose()
+        query = home.recipients._queries[tmp_path / "recipients.sql"]
+        assert query is not None
+        query._engine.dispose()
         assert await home.verdict("ada@example.org") == "unsure sql"
         assert await home.verdict("bob@example.org") == "known sql"
         await home.recipients.tick(NOW)

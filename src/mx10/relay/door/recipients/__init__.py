@@ -8,7 +8,7 @@ from mx10.relay.door.recipients.asking import CallAhead, links_for_asking
 from mx10.relay.door.recipients.rules import RuleError, parse_rules
 from mx10.relay.door.recipients.service import RecipientService
 from mx10.relay.door.recipients.values import Answer, Known, Source, Verdict
-from mx10.relay.door.recipients.verify import Recipients
+from mx10.relay.door.recipients.verify import Recipients, check_files
 
 __all__ = [
     "Answer",
@@ -19,6 +19,7 @@ __all__ = [
     "RuleError",
     "Source",
     "Verdict",
+    "check_files",
     "links_for_asking",
     "parse_rules",
 ]

@@ -1,7 +1,8 @@
 """Recipients from a file: an address a line, or ``@example.org`` for every address of a domain; ``#`` begins a comment.
 
 The file is read again when it changes. While it is gone or has a mistake in it, what it held before goes on to count,
-and the log says so: a slip of an editor does not turn mail away.
+and the log says so: a slip of an editor does not turn mail away. Where it could never be read, nobody can say who is in
+it.
 """
 
 import os
@@ -25,26 +26,21 @@ _LONGEST: Final = 128
 
 
 class AddressList:
-    """A file of addresses.
-
-    Args:
-        path: of the file.
-
-    Raises:
-        RuleError: it cannot be read, or holds something else; with the number of the line.
-    """
+    """A file of addresses; nothing is known of it before ``read``."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._stamp = _stamp(path)
-        self._entries = read_list(path)
+        self._entries: frozenset[str] | None = None
         self._looked_at = 0
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._entries or ())
 
-    def has(self, local: str, domain: str) -> bool:
-        """Whether a recipient is in it. Capitals make no difference."""
+    def has(self, local: str, domain: str) -> bool | None:
+        """Whether a recipient is in it; None: it could not be read yet. Capitals make no difference."""
+        if self._entries is None:
+            return None
         return f"{local.lower()}@{domain}" in self._entries or f"@{domain}" in self._entries
 
     def changed(self, now: int) -> bool:
@@ -58,11 +54,11 @@ class AddressList:
         self._stamp = stamp
         return True
 
-    def read_again(self) -> None:
-        """Read the file anew; what it held before counts until then. It may take seconds.
+    def read(self) -> None:
+        """Read the file; what it held before counts until then. It may take seconds.
 
         Raises:
-            RuleError: as at the first time, and nothing is changed.
+            RuleError: it cannot be read, or holds something else; with the number of the line. Nothing is changed.
         """
         self._entries = read_list(self.path)
 

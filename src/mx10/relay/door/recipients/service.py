@@ -1,5 +1,6 @@
 """What a relay runs to know its recipients: questions to primaries over connections of their own, and the memory."""
 
+import random
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -8,7 +9,7 @@ from mx10.relay.courier.values import Connector
 from mx10.relay.courier.ways import Surroundings
 from mx10.relay.door.recipients.asking import CallAhead, links_for_asking
 from mx10.relay.door.recipients.rules import parse_rules
-from mx10.relay.door.recipients.verify import Recipients
+from mx10.relay.door.recipients.verify import TIDY_MS, Recipients
 from mx10.store.connect import Store
 
 
@@ -21,7 +22,7 @@ class RecipientService:
         reach: what stands before connections to other hosts, as for ``process.Relay``.
 
     Raises:
-        RuleError: a rule, or a file that it names, cannot be used.
+        RuleError: a rule cannot be used.
     """
 
     def __init__(
@@ -40,7 +41,11 @@ class RecipientService:
         self._call = CallAhead(
             replace(around, connect=connect), seconds=settings.ask_seconds, at_once=settings.asks_at_once
         )
-        self.recipients = Recipients(settings, rules, store, self._call, clock=around.clock, ours=ours)
+        # Doors that were started together do not all tidy up, and ask again, at the same moment.
+        tidied_at = around.clock() - random.randrange(TIDY_MS)
+        self.recipients = Recipients(
+            settings, rules, store, self._call, clock=around.clock, ours=ours, tidied_at=tidied_at
+        )
 
     async def close(self) -> None:
         """Ask no more, and write what was learned. Those who wait for an answer hear that there is none."""

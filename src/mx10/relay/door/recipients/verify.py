@@ -18,7 +18,7 @@ from mx10.config.settings import RecipientSettings
 from mx10.logs import get_logger
 from mx10.relay.courier.values import End, Fate
 from mx10.relay.door.recipients.asking import CallAhead, Heard, verdict_of
-from mx10.relay.door.recipients.lists import AddressList
+from mx10.relay.door.recipients.lists import AddressList, read_list
 from mx10.relay.door.recipients.memory import Memory
 from mx10.relay.door.recipients.query import Query, QueryBusyError, QueryFailedError
 from mx10.relay.door.recipients.rules import Rule, RuleError, Rules
@@ -42,6 +42,19 @@ HOUR_MS: Final = 3_600_000
 _WHY: Final = 160
 """Characters of what somebody said that stand in a reply of ours."""
 _ADDRESS: Final = 120
+_UNREAD: Final = "the list of its domain's recipients cannot be read"
+
+
+def check_files(rules: Rules) -> None:
+    """See that the files of some rules can be used. Databases are not asked.
+
+    Raises:
+        RuleError: one of them cannot.
+    """
+    for path in rules.lists:
+        read_list(path)
+    for path in rules.queries:
+        Query(path).close()
 
 
 class Recipients:
@@ -54,9 +67,10 @@ class Recipients:
         call: asks primaries; None: nobody is asked, and only what is remembered counts.
         clock: milliseconds since 1970.
         ours: whether we take mail for a domain, None: not known yet; of others, recipients are not asked for.
+        tidied_at: when that was done last, milliseconds since 1970: several doors do not do it all at once.
 
-    Raises:
-        RuleError: a file that a rule names cannot be used.
+    A file of a rule that cannot be used is told in the log, and nobody can say who is in it: mail for others goes on.
+    ``check_files`` finds it before the relay starts.
     """
 
     def __init__(
@@ -68,6 +82,7 @@ class Recipients:
         *,
         clock: Callable[[], int],
         ours: Callable[[str], bool | None] = lambda _: True,
+        tidied_at: int = 0,
     ) -> None:
         self._settings = settings
         self._rules = rules
@@ -76,19 +91,36 @@ class Recipients:
         self._ours = ours
         self._memory = Memory(store)
         self._lists: dict[Path, AddressList] = {path: AddressList(path) for path in rules.lists}
-        self._queries: dict[Path, Query] = {path: Query(path) for path in rules.queries}
+        self._queries: dict[Path, Query | None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._asked_again_from = ("", "")
         self._asking_again: set[str] = set()
-        self._tidied_at = 0
+        self._tidied_at = tidied_at
         self._in_trouble = False
         self.counts: Counter[tuple[str, str]] = Counter()
         """Answers so far, by verdict and source; for metrics."""
+        for found in self._lists.values():
+            self._read(found)
+        for path in rules.queries:
+            try:
+                self._queries[path] = Query(path)
+            except RuleError as error:
+                self._queries[path] = None
+                log.error("recipients cannot be looked up", reason=str(error))
 
     @property
     def memory(self) -> Memory:
         """What is remembered."""
         return self._memory
+
+    @staticmethod
+    def _read(found: AddressList) -> None:
+        try:
+            found.read()
+        except RuleError as error:
+            log.error("list not read; what it held before counts", reason=str(error))
+        else:
+            log.info("list read", file=str(found.path), addresses=len(found))
 
     # ---------------------------------------------------------------- one recipient
 
@@ -168,12 +200,17 @@ class Recipients:
 
     def _by_file(self, rule: Rule, local: str, domain: str, now: int) -> Answer | None:
         """What lists and patterns say; None: there are databases still to be asked."""
+        unread = False
         for path in rule.lists:
-            if self._list(path, now).has(local, domain):
+            has = self._list(path, now).has(local, domain)
+            if has:
                 return Answer(Verdict.KNOWN, "it is in the list", Source.LIST)
+            unread |= has is None
         for pattern in rule.patterns:
             if pattern.matches(local):
                 return Answer(Verdict.KNOWN, f"it is of the form {pattern.text}", Source.PATTERN)
+        if unread:
+            return Answer(Verdict.UNSURE, _UNREAD, Source.LIST)
         if rule.queries:
             return None
         source = Source.LIST if rule.lists else Source.PATTERN
@@ -190,20 +227,15 @@ class Recipients:
     def _list(self, path: Path, now: int) -> AddressList:
         found = self._lists[path]
         if found.changed(now):
-            self._begin(self._read_again(found))
+            self._begin(asyncio.to_thread(self._read, found))
         return found
 
-    async def _read_again(self, found: AddressList) -> None:
-        try:
-            await asyncio.to_thread(found.read_again)
-        except RuleError as error:
-            log.warning("list not read, what it held before counts", file=str(found.path), reason=str(error))
-        else:
-            log.info("list read again", file=str(found.path), addresses=len(found))
-
     async def _by_query(self, path: Path, local: str, domain: str, now: int) -> Answer:
+        query = self._queries[path]
         try:
-            known = await self._queries[path].has(local, domain)
+            if query is None:
+                raise QueryFailedError("its file could not be used when the relay started")
+            known = await query.has(local, domain)
         except QueryBusyError:
             return Answer(Verdict.BUSY, "too many recipients are being looked up", Source.SQL)
         except QueryFailedError as error:
@@ -211,7 +243,7 @@ class Recipients:
             found = (await self._memory.find(domain, (local,), now)).get(local)
             if found is not None and found.known:
                 return Answer(Verdict.KNOWN, "it was known when the list of recipients could last be read", Source.SQL)
-            return Answer(Verdict.UNSURE, "the list of its domain's recipients cannot be read", Source.SQL)
+            return Answer(Verdict.UNSURE, _UNREAD, Source.SQL)
         if known:
             row = self._memory.latest(domain, local, now)
             if row is None or now - row.at > self._refresh_ms:
@@ -376,7 +408,8 @@ class Recipients:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for query in self._queries.values():
-            query.close()
+            if query is not None:
+                query.close()
         try:
             await self._memory.write()
         except StoreError as error:
