@@ -58,7 +58,7 @@ def test_exchangers_that_take_mail(tmp_path: Path) -> None:
         test=f"{SOA}@ NS ns\nns A 127.53.1.1\n@ MX 10 Mail\nshop MX 10 mail\nshop MX 20 elsewhere.example.\n"
         'mail A 127.25.0.9\nmail A 127.25.0.10\nmail A 192.0.2.1\nmail TXT "lab mail"\n'
         'alone A 127.25.0.2\nalone TXT "lab" "mail"\n'
-        'double A 127.25.0.2\ndouble TXT "lab mail"\nfar A 192.0.2.1\nfar TXT "lab mail"\nnot A 127.25.0.3\n',
+        'double A 127.25.0.2\ndouble TXT "lab mail Ann bob"\nfar A 192.0.2.1\nfar TXT "lab mail"\nnot A 127.25.0.3\n',
     )
     assert plan.exchangers == {
         "mail.test": MailPlace(("127.25.0.9", "127.25.0.10"), frozenset({"test", "shop.test", "mail.test"})),
@@ -70,6 +70,24 @@ def test_exchangers_that_take_mail(tmp_path: Path) -> None:
     )
     # They are no nameservers.
     assert "127.25.0.9" not in plan.places
+
+
+def test_the_relay_takes_mail_of_those_who_have_better_exchangers(tmp_path: Path) -> None:
+    plan = plan_of(
+        tmp_path,
+        root=ROOT,
+        test=f"{SOA}@ NS ns\nns A 127.53.1.1\n@ MX 10 backup\n@ MX 10 other\none MX 10 other\none MX 20 backup\n"
+        'backup A 127.25.0.9\nbackup TXT "lab relay"\ncopy A 127.25.0.10\ncopy TXT "lab relay"\n'
+        'other A 127.25.0.11\nother TXT "lab mail Ann bob"\nwrong TXT "lab relay ann"\n',
+    )
+    assert plan.exchangers == {
+        "backup.test": MailPlace(("127.25.0.9",), frozenset({"one.test"}), relay=True),
+        "other.test": MailPlace(
+            ("127.25.0.11",), frozenset({"test", "one.test", "other.test"}), frozenset({"ann", "bob"})
+        ),
+    }
+    assert any("copy.test does not run: backup.test is the lab's relay already" in each for each in plan.remarks)
+    assert any("'lab relay ann' is no behaviour" in each for each in plan.remarks)
 
 
 def test_what_cannot_be_done_is_said(tmp_path: Path) -> None:

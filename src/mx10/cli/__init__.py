@@ -34,6 +34,8 @@ VERBS: Final = {
 
 ASKING: Final = frozenset({"lookup", "route", "send", "backup"})
 """Verbs that ask nameservers: with ``--lab`` these need the lab to be running."""
+OF_THE_RELAY: Final = frozenset({"queue", "backup"})
+"""Verbs that look into the relay's spool: with ``--lab`` this is that of the lab's relay."""
 
 OK: Final = 0
 ABSENT: Final = 1
@@ -233,9 +235,10 @@ def _context(verb: str, options: GlobalOptions) -> "Context":
     from pathlib import Path
 
     from mx10.cli.context import Context
-    from mx10.cli.lab_target import LAB_NETWORKS, require_lab
+    from mx10.cli.lab_target import require_lab, settings_of_relay
     from mx10.cli.text import Style
     from mx10.config import ConfigError, load
+    from mx10.lab import LAB_NETWORKS
 
     try:
         loaded = load(Path(options.config) if options.config else None, os.environ)
@@ -248,6 +251,8 @@ def _context(verb: str, options: GlobalOptions) -> "Context":
             "routing.public_networks": LAB_NETWORKS,
             "relay.port": lab.mail_port,
         }
+        if verb in OF_THE_RELAY:
+            values |= settings_of_relay(lab.address, lab.port)
         loaded = loaded.override(values, "--lab")
         if verb in ASKING:
             require_lab(lab.address, lab.port)

@@ -25,6 +25,7 @@ _WIDE: Final = 32
 _SEND: Final = (
     "printf 'Subject: hello\\n\\nHello.\\n' | {mx10} --lab send --from ann@single.example --to sales@backup.example"
 )
+_BETTER: Final = "primary.backup.example secondary.backup.example"
 _TOUR: Final = (
     ("a primary, a secondary, and a backup at another provider", "{mx10} --lab route sales@backup.example"),
     ("who gets the mail when the primary is down", "{mx10} --lab route backup.example --down primary.backup.example"),
@@ -32,9 +33,10 @@ _TOUR: Final = (
     ("no mail; nobody can tell; private addresses", "{mx10} --lab route null.example lame.test mx-private.test"),
     ("MX records, with the addresses of their hosts", "{mx10} --lab lookup startup.example 例え.テスト"),
     ("a message on its way, with each step", _SEND),
-    ("the primary down; then send that message again", "{mx10} lab down primary.backup.example"),
-    ("what the exchangers took", "{mx10} lab mail"),
-    ("the primary up again", "{mx10} lab back primary.backup.example"),
+    ("primary and secondary down: send it again, and the backup has it", f"{{mx10}} lab down {_BETTER}"),
+    ("it waits there", "{mx10} lab list mailbackup"),
+    ("and comes when they are up again", "{mx10} lab back"),
+    ("what they took", "{mx10} lab mail"),
 )
 
 

@@ -23,9 +23,9 @@ _EXIT_CODES: Final = "Exit codes: 0 done, 1 there is no such exchanger or messag
 
 def configure(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the three actions to those of ``mx10 lab``."""
-    what = "Switch an exchanger of the running lab off; `mx10 lab back HOST` switches it on again."
-    down = actions.add_parser("down", help="switch an exchanger off", description=what, epilog=_EXIT_CODES)
-    down.add_argument("host", metavar="HOST", help="as primary.backup.example; `mx10 lab list` shows all")
+    what = "Switch exchangers of the running lab off; `mx10 lab back` switches them on again."
+    down = actions.add_parser("down", help="switch exchangers off", description=what, epilog=_EXIT_CODES)
+    down.add_argument("host", nargs="+", metavar="HOST", help="as primary.backup.example; `mx10 lab list` shows all")
     down.add_argument(
         "--how",
         choices=tuple(_HOW),
@@ -33,9 +33,9 @@ def configure(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         help="down: connections are refused (this unless told); silent: taken, and nothing is said;"
         " busy: clients are turned away with 421",
     )
-    what = "Switch an exchanger of the running lab on again."
-    back = actions.add_parser("back", help="switch it on again", description=what, epilog=_EXIT_CODES)
-    back.add_argument("host", metavar="HOST", help="as primary.backup.example")
+    what = "Switch exchangers of the running lab on again."
+    back = actions.add_parser("back", help="switch them on again", description=what, epilog=_EXIT_CODES)
+    back.add_argument("host", nargs="*", metavar="HOST", help="none: all that are not up")
     what = "Show what the exchangers of the running lab took: the last hundred messages, or one of them."
     mail = actions.add_parser("mail", help="what the exchangers took", description=what, epilog=_EXIT_CODES)
     mail.add_argument("which", nargs="?", metavar="NUMBER|HOST", help="this message; or those that this exchanger took")
@@ -84,13 +84,13 @@ def exchangers(context: Context, word: str) -> list[str]:
         (
             f"  {plain(_shown(host['host']))}",
             context.style.paint(host["health"], _LOOKS.get(host["health"], "bold")),
-            f"{host['taken']} taken",
+            f"{host['taken']} taken" + (f", {host['waiting']} waiting" if host["relay"] else ""),
             plain(host["fault"] or ", ".join(map(_shown, host["domains"]))),
         )
         for host in hosts
         if word in f"{host['host']} {host['health']} {' '.join(host['domains'])}".casefold()
     ]
-    return table((), rows, right=(2,)).split("\n") if rows else []
+    return table((), rows).split("\n") if rows else []
 
 
 def _shown(name: str) -> str:
@@ -112,26 +112,34 @@ def _print_json(shown: Mapping[str, Any]) -> None:
 
 
 def _down(args: argparse.Namespace, context: Context) -> int:
-    told = ask(context, {"do": "change", "host": args.host, "health": args.how}).told
+    changed = [ask(context, {"do": "change", "host": host, "health": args.how}).told for host in args.host]
     if args.json:
-        _print_json(told)
+        _print_json({"hosts": changed})
         return OK
-    host = plain(_shown(told["host"]))
-    print(f"{host} is {told['health']}: {_HOW[args.how]}")
-    print(f"  mx10 lab back {host}   ends that")
+    for told in changed:
+        host = plain(_shown(told["host"]))
+        print(f"{host} is {told['health']}: {_HOW[args.how]}; `mx10 lab back {host}` ends that")
     return OK
 
 
 def _back(args: argparse.Namespace, context: Context) -> int:
-    told = ask(context, {"do": "change", "host": args.host, "health": "up"}).told
+    hosts = args.host or [
+        host["host"] for host in ask(context, {"do": "hosts"}).told["hosts"] if host["health"] != "up" or host["fault"]
+    ]
+    changed = [ask(context, {"do": "change", "host": host, "health": "up"}).told for host in hosts]
     if args.json:
-        _print_json(told)
-    elif told["fault"]:
-        print(f"{plain(_shown(told['host']))} should be up, but {plain(told['fault'])}")
+        _print_json({"hosts": changed})
+    elif not changed:
+        print("all exchangers are up")
     else:
-        was = "was up already" if told["before"] == "up" else "is up again"
-        print(f"{plain(_shown(told['host']))} {was}, at port {told['port']}")
-    return NO_ANSWER if told["fault"] else OK
+        for told in changed:
+            host = plain(_shown(told["host"]))
+            if told["fault"]:
+                print(f"{host} should be up, but {plain(told['fault'])}")
+            else:
+                was = "was up already" if told["before"] == "up" else "is up again"
+                print(f"{host} {was}, at port {told['port']}")
+    return NO_ANSWER if any(told["fault"] for told in changed) else OK
 
 
 # -- mail ------------------------------------------------------------------------------------------------------------

@@ -1,13 +1,7 @@
-"""What ``--lab`` changes: whom to ask, and which networks count as public."""
+"""Whether there is a lab that ``--lab`` can mean."""
 
 import sys
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from mx10.relay.courier.values import Connector, Link, Listener, Target, TlsPolicy
-
-LAB_NETWORKS: Final = ("127.0.0.0/8", "192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")
-"""Where the lab's hosts are: loopback, and the networks kept for documentation (RFC 5737, RFC 3849)."""
+from typing import Final
 
 _SECONDS: Final = 1.0
 
@@ -27,19 +21,26 @@ def require_lab(address: str, port: int) -> None:
         raise SystemExit(3) from None
 
 
-class LabOnly:
-    """With ``--lab`` nothing leaves this machine, though some hosts of the lab have addresses that are not of it: a
-    ``courier.values.Connector``."""
+def settings_of_relay(address: str, port: int) -> dict[str, object]:
+    """What the relay of the lab at that address is called, where it listens and where its spool is: ``section.name``
+    to value.
 
-    def __init__(self, connect: "Connector") -> None:
-        self._connect = connect
+    Raises:
+        SystemExit: 3, there is no lab of this user, or none with a relay.
+    """
+    from mx10.lab.control import NotRunningError, OrderError, ask, folder_of
 
-    async def __call__(self, target: "Target", policy: "TlsPolicy", listener: "Listener") -> "Link":
-        from ipaddress import ip_address
-
-        from mx10.relay.courier.values import ConnectionTrouble, Stage, Trouble
-
-        if not ip_address(target.address).is_loopback:
-            detail = "an address beyond this machine, which the lab does not reach"
-            raise ConnectionTrouble(Stage.CONNECT, Trouble.UNREACHABLE, detail)
-        return await self._connect(target, policy, listener)
+    try:
+        hosts = ask(address, port, {"do": "hosts"}).told["hosts"]
+    except (NotRunningError, OrderError) as error:
+        print(f"mx10: {error}: start one with `mx10 lab up`", file=sys.stderr)
+        raise SystemExit(3) from None
+    relay = next((host for host in hosts if host["relay"]), None)
+    if relay is None:
+        print('mx10: the lab has no relay: give an exchanger the record TXT "lab relay"', file=sys.stderr)
+        raise SystemExit(3)
+    return {
+        "store.url": f"sqlite:///{folder_of(address, port) / 'mx10.db'}",
+        "relay.hostname": relay["host"],
+        "relay.listen": tuple(f"{each}:{relay['port']}" for each in relay["addresses"]),
+    }

@@ -113,7 +113,7 @@ async def _run(
 ) -> int:
     from random import Random
 
-    from mx10.cli.lab_target import LabOnly
+    from mx10.lab.here import LabOnly
     from mx10.relay.courier.connection import Links
     from mx10.relay.courier.send import send
     from mx10.resolver import Forwarder

@@ -1,12 +1,14 @@
 """How commands talk to a lab that runs: a Unix socket in a folder that nobody else may enter.
 
 One connection is one order: a line of JSON there; back come a line of JSON and, where it says so, octets of a message.
-The folder's name follows from user, address and port, so that commands find the lab by what they know of it anyway.
+Into the folder go also the files of the lab that are not to outlive it. Its name follows from user, address and port,
+so that commands find the lab by what they know of it anyway.
 """
 
 import asyncio
 import json
 import os
+import shutil
 import socket
 import stat
 import tempfile
@@ -75,6 +77,14 @@ def make_folder(folder: Path) -> None:
         raise FolderError(f"{folder} is not a folder of ours alone: remove it, or name another place with TMPDIR")
 
 
+def _empty(folder: Path) -> None:
+    for each in folder.iterdir():
+        if each.is_dir() and not each.is_symlink():
+            shutil.rmtree(each)
+        else:
+            each.unlink()
+
+
 class Control:
     """The lab's end. Made by ``start``."""
 
@@ -97,8 +107,8 @@ class Control:
         make_folder(folder)
         control, path = cls(handler), folder / "control"
         try:
-            # That of a lab that was killed.
-            path.unlink(missing_ok=True)
+            # What a lab left that was killed.
+            _empty(folder)
             control._server = await asyncio.start_unix_server(control._accept, path, limit=MAX_ORDER)
         except OSError as error:
             cause = error.strerror or str(error)
@@ -112,10 +122,12 @@ class Control:
             self._server.close()
         for task in list(self._open):
             task.cancel()
+
+    def remove(self) -> None:
+        """Remove the folder, with all that others put into it."""
         if self._path is not None:
             with suppress(OSError):
-                self._path.unlink(missing_ok=True)
-            with suppress(OSError):
+                _empty(self._path.parent)
                 self._path.parent.rmdir()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

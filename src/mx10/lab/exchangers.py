@@ -1,5 +1,6 @@
 """The exchangers of the lab, and what they took: which there are follows from the zones, how they are from what people
-order with ``mx10 lab down`` and ``mx10 lab back``.
+order with ``mx10 lab down`` and ``mx10 lab back``. Most keep what they take (``mailhost``); one may be our relay
+(``relayhost``), and passes it on.
 
 What was ordered holds while the lab runs, also where zones change meanwhile.
 """
@@ -12,9 +13,11 @@ from email.parser import BytesHeaderParser
 from email.policy import compat32
 from typing import Any, Final, cast, get_args
 
+from mx10.config import Config
 from mx10.lab.control import Answer, OrderError
 from mx10.lab.mailhost import Health, Mailbox, MailHost, Message
 from mx10.lab.plan import MailPlace
+from mx10.lab.relayhost import RelayHost
 from mx10.logs import get_logger
 from mx10.names import DomainError, ascii_text, domain_from_text
 
@@ -30,13 +33,14 @@ class Exchangers:
     """All of them.
 
     Args:
-        port: where each takes mail, at its addresses.
+        config: ``lab`` says at which port each takes mail, and where the relay asks.
     """
 
-    def __init__(self, port: int) -> None:
-        self.port = port
+    def __init__(self, config: Config) -> None:
+        self.port = config.lab.mail_port
         self.box = Mailbox()
-        self._hosts: dict[str, MailHost] = {}
+        self._config = config
+        self._hosts: dict[str, MailHost | RelayHost] = {}
         self._ordered: dict[str, Health] = {}
         self._changing = asyncio.Lock()
 
@@ -49,29 +53,37 @@ class Exchangers:
         """Start, stop and change exchangers until they are as planned. One that cannot be had is told, and missing."""
         async with self._changing:
             for name in self._hosts.keys() - places.keys():
-                self._hosts.pop(name).close()
+                await self._hosts.pop(name).close()
                 self._ordered.pop(name, None)
                 log.info("exchanger removed", host=name)
-            fresh: list[MailHost] = []
+            fresh: list[MailHost | RelayHost] = []
             for name, place in places.items():
                 host = self._hosts.get(name)
-                if host is not None and host.addresses == place.addresses:
-                    host.domains = place.domains
+                if (
+                    host is not None
+                    and host.addresses == place.addresses
+                    and isinstance(host, RelayHost) == place.relay
+                ):
+                    await host.follow(place)
                     continue
-                moved = MailHost(name, place.addresses, self.port, place.domains, self.box)
                 if host is not None:
-                    host.close()
-                    moved.taken = host.taken
-                self._hosts[name] = moved
-                fresh.append(moved)
+                    await host.close()
+                made = self._make(name, place)
+                self._hosts[name] = made
+                fresh.append(made)
             # Only now: one may stand where another one stood.
             for host in fresh:
                 await self._become(host, self._ordered.get(host.name, "up"))
 
-    def close(self) -> None:
+    def _make(self, name: str, place: MailPlace) -> MailHost | RelayHost:
+        if place.relay:
+            return RelayHost(name, self.port, place, self._config, self.box)
+        return MailHost(name, self.port, place, self.box)
+
+    async def close(self) -> None:
         """Stop them all."""
         for host in self._hosts.values():
-            host.close()
+            await host.close()
         self._hosts.clear()
 
     async def order(self, order: Mapping[str, Any]) -> Answer:
@@ -82,7 +94,7 @@ class Exchangers:
         """
         match order.get("do"):
             case "hosts":
-                return Answer({"hosts": [_host_to_json(self._hosts[name]) for name in sorted(self._hosts)]})
+                return Answer({"hosts": [await _host_to_json(self._hosts[name]) for name in sorted(self._hosts)]})
             case "change":
                 return await self._change(order.get("host"), order.get("health"))
             case "messages":
@@ -106,14 +118,14 @@ class Exchangers:
             self._ordered[host.name] = cast(Health, health)
             await self._become(host, self._ordered[host.name])
         log.info("exchanger", host=host.name, health=host.health)
-        return Answer({**_host_to_json(host), "before": before})
+        return Answer({**await _host_to_json(host), "before": before})
 
-    async def _become(self, host: MailHost, health: Health) -> None:
+    async def _become(self, host: MailHost | RelayHost, health: Health) -> None:
         await host.be(health)
         if host.fault:
             log.warning(f"{host.name} takes no mail: {host.fault}; another port: lab.mail_port, or MX10_LAB__MAIL_PORT")
 
-    def _find(self, name: object) -> MailHost:
+    def _find(self, name: object) -> MailHost | RelayHost:
         text = name if isinstance(name, str) else ""
         try:
             found = self._hosts.get(ascii_text(domain_from_text(text)).lower())
@@ -131,7 +143,7 @@ class Exchangers:
         return f"there is no message {number}; those from {kept[0]} to {kept[-1]} are kept"
 
 
-def _host_to_json(host: MailHost) -> dict[str, Any]:
+async def _host_to_json(host: MailHost | RelayHost) -> dict[str, Any]:
     return {
         "host": host.name,
         "health": host.health,
@@ -139,7 +151,10 @@ def _host_to_json(host: MailHost) -> dict[str, Any]:
         "addresses": list(host.addresses),
         "port": host.port,
         "domains": sorted(host.domains),
+        "people": sorted(host.people),
+        "relay": isinstance(host, RelayHost),
         "taken": host.taken,
+        "waiting": await host.waiting() if isinstance(host, RelayHost) else 0,
     }
 
 

@@ -1,8 +1,8 @@
 """An exchanger of the lab that takes mail: a small host that does what SMTP says, keeps what it took for a while in
 memory, and can be told to be down.
 
-It takes mail for the domains whose MX records name it, and for no others. Of their addresses all exist but two, so that
-refusals can be seen: ``nobody`` is unknown, and ``later`` is never to be reached now.
+It takes mail for the domains whose MX records name it, and for no others. Of their addresses those exist that its TXT
+record names; where it names none all do but ``nobody``. ``later`` is never to be reached now. So refusals can be seen.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from mx10.lab.plan import MailPlace
 from mx10.logs import get_logger
 from mx10.relay.door.trace import received
 from mx10.relay.door.values import Visitor
@@ -49,14 +50,13 @@ CONNECTION_SECONDS: Final = 3600.0
 
 UNKNOWN: Final = "nobody"
 NOT_NOW: Final = "later"
-"""Local parts that are refused at every domain: for good, and for now."""
+"""Local parts that are refused: for good, unless they are named, and for now."""
 
 Health = Literal["up", "down", "silent", "busy"]
 """``down``: connections are refused; ``silent``: taken, and nothing is said; ``busy``: turned away with 421."""
 
 _OK: Final = Reply.of(250, "2.1.0", "sender ok")
 _RECIPIENT_OK: Final = Reply.of(250, "2.1.5", "recipient ok")
-_NO_SUCH: Final = Reply.of(550, "5.1.1", f"there is no {UNKNOWN} at any domain of the lab; write to anybody else")
 _LATER: Final = Reply.of(450, "4.2.1", f"nobody reaches {NOT_NOW} at the moment; try again")
 _FOREIGN: Final = Reply.of(
     550, "5.7.1", "the MX records of this domain do not name this host; send it to those they name"
@@ -123,18 +123,18 @@ class MailHost:
         port: at each of its addresses.
 
     Attributes:
-        domains: whose mail it takes; to be set anew when the zones say otherwise.
+        domains: whose mail it takes, and ``people``: local parts that exist (empty: all); to be set anew when the zones
+            say otherwise.
         taken: messages so far.
         fault: why it does not listen although it should; empty: it does.
     """
 
-    def __init__(
-        self, name: str, addresses: tuple[str, ...], port: int, domains: Collection[str], box: Mailbox
-    ) -> None:
+    def __init__(self, name: str, port: int, place: MailPlace, box: Mailbox) -> None:
         self.name = name
-        self.addresses = addresses
+        self.addresses = place.addresses
         self.port = port
-        self.domains = domains
+        self.domains: Collection[str] = place.domains
+        self.people: Collection[str] = place.people
         self.health: Health = "down"
         self.taken = 0
         self.fault = ""
@@ -149,9 +149,7 @@ class MailHost:
         """
         if health == self.health and not self.fault:
             return
-        self.close()
-        # The addresses are free only after the loop's next turn.
-        await asyncio.sleep(0)
+        await self.close()
         self.health = health
         if health == "down":
             return
@@ -160,15 +158,24 @@ class MailHost:
             try:
                 server = await loop.create_server(lambda: _Connection(self, self._box), address, self.port)
             except OSError as error:
-                self.close()
+                self._stop()
                 cause = error.strerror or str(error)
                 self.fault = f"cannot listen on {address}:{self.port}: {cause}"
                 self.health = health
                 return
             self._servers.append(server)
 
-    def close(self) -> None:
+    async def follow(self, place: MailPlace) -> None:
+        """Take mail as the zones say now; its addresses stay."""
+        self.domains, self.people = place.domains, place.people
+
+    async def close(self) -> None:
         """Stop at once; messages under way were not taken."""
+        self._stop()
+        # The addresses are free only after the loop's next turn.
+        await asyncio.sleep(0)
+
+    def _stop(self) -> None:
         for server in self._servers:
             server.close()
         self._servers.clear()
@@ -195,7 +202,13 @@ class MailHost:
             return _RECIPIENT_OK
         if domain.lower() not in self.domains:
             return _FOREIGN
-        return {UNKNOWN: _NO_SUCH, NOT_NOW: _LATER}.get(local.lower(), _RECIPIENT_OK)
+        local = local.lower()
+        if local == NOT_NOW:
+            return _LATER
+        if local in self.people or local == "postmaster" or (not self.people and local != UNKNOWN):
+            return _RECIPIENT_OK
+        others = ", ".join(sorted(self.people)[:10]) or "anybody else"
+        return Reply.of(550, "5.1.1", f"there is no such mailbox here; write to {others}")
 
 
 class _Connection(asyncio.Protocol):

@@ -3,7 +3,7 @@ are: all of it read from the zones.
 
 A zone is served at the addresses that its own NS records' names have in the lab's zones. A TXT record "lab BEHAVIOUR"
 at a nameserver's name makes the servers at its addresses misbehave; "lab mail" at an exchanger's name puts a host there
-that takes mail. Pure: zones in, a plan out.
+that takes mail, "lab relay" our relay. Pure: zones in, a plan out.
 """
 
 from collections.abc import Iterable, Mapping
@@ -44,11 +44,16 @@ class MailPlace:
 
     Args:
         addresses: of this machine, in the order of their numbers.
-        domains: whose MX records name it, without the final dot, in A-labels and lower case.
+        domains: whose mail it takes, without the final dot, in A-labels and lower case: those whose MX records name
+            it; of a relay only those that have better exchangers.
+        people: local parts in lower case that exist; empty: all.
+        relay: it is our relay, and no host that keeps mail.
     """
 
     addresses: tuple[str, ...]
     domains: frozenset[str]
+    people: frozenset[str] = frozenset()
+    relay: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +79,8 @@ def make_plan(zones: Mapping[bytes, bytes]) -> Plan:
     servers: dict[bytes, list[bytes]] = {}
     manners: dict[bytes, Manner] = {}
     named: dict[bytes, set[bytes]] = {}
-    running: set[bytes] = set()
+    behind: dict[bytes, set[bytes]] = {}
+    running: dict[bytes, list[str]] = {}
     remarks: list[str] = []
     for apex, packed in zones.items():
         zone = Zone.unpack(packed)
@@ -83,11 +89,15 @@ def make_plan(zones: Mapping[bytes, bytes]) -> Plan:
             for data in node.get(rr.A, (0, ()))[1]:
                 addresses.setdefault(owner, set()).add(str(IPv4Address(data)))
             # Without MX records a host is its own exchanger (RFC 5321 section 5.1).
-            for exchange in [fold(data[2:]) for data in node.get(rr.MX, (0, ()))[1]] or [owner]:
+            exchanges = sorted((data[:2], fold(data[2:])) for data in node.get(rr.MX, (0, ()))[1]) or [(b"", owner)]
+            for preference, exchange in exchanges:
                 named.setdefault(exchange, set()).add(owner)
+                if preference > exchanges[0][0]:
+                    behind.setdefault(exchange, set()).add(owner)
             for data in node.get(rr.TXT, (0, ()))[1]:
-                if _words(data) == ["lab", "mail"]:
-                    running.add(owner)
+                words = _words(data)
+                if words[:2] == ["lab", "mail"] or words == ["lab", "relay"]:
+                    running[owner] = words[1:]
                     continue
                 manner = _manner(owner, data, remarks)
                 if manner is not None:
@@ -115,21 +125,24 @@ def make_plan(zones: Mapping[bytes, bytes]) -> Plan:
     root = sorted({address for host in servers.get(ROOT, ()) for address in addresses.get(host, ())})
     if not root:
         remarks.append("there is no root zone with the address of a nameserver: nothing can be found")
-    exchangers = _exchangers(running, named, addresses, remarks)
+    exchangers = _exchangers(running, named, behind, addresses, remarks)
     return Plan(places, exchangers, tuple(root), tuple(remarks))
 
 
 def _exchangers(
-    running: Iterable[bytes],
+    running: Mapping[bytes, list[str]],
     named: Mapping[bytes, Iterable[bytes]],
+    behind: Mapping[bytes, Iterable[bytes]],
     addresses: Mapping[bytes, Iterable[str]],
     remarks: list[str],
 ) -> dict[str, MailPlace]:
-    """The exchangers that run, by name; two at one address are a remark, and so is one without an address of ours.
+    """The exchangers that run, by name; two at one address are a remark, and so are one without an address of ours, and
+    a second relay.
 
     Args:
-        running: names of those that are to run.
+        running: names of those that are to run, with what their records say.
         named: exchanger to the domains whose mail it takes.
+        behind: the same of a relay.
         addresses: of every name.
     """
     found: dict[str, MailPlace] = {}
@@ -144,9 +157,15 @@ def _exchangers(
             remarks.append(
                 f"{host} has no address of this machine to take mail at: give it an A record of 127.25.0.0/16"
             )
+        kind, *people = running[owner]
+        relay = kind == "relay"
+        if relay and (others := [name for name, place in found.items() if place.relay]):
+            remarks.append(f"{host} does not run: {others[0]} is the lab's relay already, and there is one")
+            continue
         if free:
-            domains = frozenset(to_text(domain, final_dot=False) for domain in named.get(owner, ()))
-            found[host] = MailPlace(free, domains)
+            domains = (behind if relay else named).get(owner, ())
+            shown = frozenset(to_text(domain, final_dot=False) for domain in domains)
+            found[host] = MailPlace(free, shown, frozenset(each.lower() for each in people), relay)
             taken.update(dict.fromkeys(free, host))
     return found
 
@@ -168,7 +187,7 @@ def _manner(owner: bytes, data: bytes, remarks: list[str]) -> Manner | None:
                 return Manner("slow", seconds)
     remarks.append(
         f"{to_text(owner)}: {' '.join(words)!r} is no behaviour: write lab off, lab silent, lab servfail,"
-        f" lab slow SECONDS (up to {MAX_SLOW_SECONDS:g}), or for an exchanger lab mail"
+        f" lab slow SECONDS (up to {MAX_SLOW_SECONDS:g}), or for an exchanger lab mail, lab relay"
     )
     return None
 

@@ -80,7 +80,7 @@ class Lab:
         self._servers: dict[str, _Server] = {}
         self._forwarder: Forwarder | None = None
         self._front: Waiter | None = None
-        self.exchangers = Exchangers(config.lab.mail_port)
+        self.exchangers = Exchangers(config)
         self._control: Control | None = None
         self._watch: FolderWatch | None = None
         self._pending: set[Path] | None = set()
@@ -134,8 +134,9 @@ class Lab:
         # The front first: if another lab runs, this is where it shows.
         self._forwarder = Forwarder(self._iterator())
         self._front = await Waiter.start(self.address, self._forwarder.answer)
-        await self._follow(self._plan)
+        # Its folder is also where the relay has its spool.
         self._control = await Control.start(folder_of(*self.address), self.exchangers.order)
+        await self._follow(self._plan)
         asyncio.get_running_loop().add_reader(self._watch, self._on_change)
         self._tell_remarks(Plan())
 
@@ -155,7 +156,9 @@ class Lab:
         self._servers.clear()
         if self._control is not None:
             self._control.close()
-        self.exchangers.close()
+        await self.exchangers.close()
+        if self._control is not None:
+            self._control.remove()
         if self._front is not None:
             self._front.close()
         # Transports close on the loop's next turn.

@@ -310,7 +310,7 @@ class Relay:
             RelayError: one of them cannot be as its settings say.
         """
         try:
-            recipients = RecipientService(self._config, opened.store, around, ours=ours)
+            recipients = RecipientService(self._config, opened.store, around, ours=ours, reach=self._reach)
         except RuleError as error:
             raise RelayError(str(error)) from None
         return Services(

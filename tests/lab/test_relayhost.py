@@ -1,0 +1,176 @@
+"""The lab's relay: mail goes to the backup, waits there, and arrives."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mx10.lab.control import OrderError, folder_of
+from mx10.lab.server import Lab
+from tests.lab.conftest import Start
+from tests.lab.test_exchangers import talking
+
+RELAY = "mx1.mailbackup.example"
+BACKUP = "127.25.90.1"
+BETTER = ("primary.backup.example", "secondary.backup.example")
+
+
+async def change(lab: Lab, health: str, *hosts: str) -> None:
+    for host in hosts:
+        told = (await lab.exchangers.order({"do": "change", "host": host, "health": health})).told
+        assert not told["fault"], told
+
+
+async def relay_of(lab: Lab) -> dict[str, Any]:
+    hosts = (await lab.exchangers.order({"do": "hosts"})).told["hosts"]
+    found: dict[str, Any] = next(host for host in hosts if host["relay"])
+    return found
+
+
+async def arrived(lab: Lab) -> list[tuple[str, str]]:
+    messages = (await lab.exchangers.order({"do": "messages"})).told["messages"]
+    return [(each["host"], each["recipients"][0]) for each in messages]
+
+
+async def until(condition: Callable[[], Awaitable[object]], seconds: float = 20) -> None:
+    for _ in range(int(seconds / 0.05)):
+        if await condition():
+            return
+        await asyncio.sleep(0.05)
+    raise TimeoutError
+
+
+async def test_mail_goes_to_the_backup_waits_there_and_arrives(start: Start) -> None:
+    lab = await start()
+    assert ((await relay_of(lab))["host"], (await relay_of(lab))["health"]) == (RELAY, "up")
+    await change(lab, "down", *BETTER)
+    async with talking(BACKUP, lab.exchangers.port) as client:
+        assert (await client.send("sales@backup.example")).startswith("250 2.0.0 kept as ")
+        # Nobody can say whether it exists: its mail is taken, and nobody hears of it later.
+        assert (await client.send("who@backup.example")).startswith("250 2.0.0 kept as ")
+        # Not a domain it is the backup of; nor one whose best exchanger it is.
+        assert (await client.send("ann@single.example")).startswith("550 5.7.1 ")
+        assert (await client.send("ann@mailbackup.example")).startswith("550 5.7.1 ")
+    assert ((await relay_of(lab))["taken"], (await relay_of(lab))["waiting"]) == (2, 2)
+
+    # Stopped, it forgets nothing.
+    await change(lab, "down", RELAY)
+    with pytest.raises(ConnectionError):
+        await asyncio.open_connection(BACKUP, lab.exchangers.port)
+    assert ((await relay_of(lab))["taken"], (await relay_of(lab))["waiting"]) == (2, 2)
+    await change(lab, "up", RELAY)
+    assert await arrived(lab) == []
+
+    await change(lab, "up", *BETTER)
+
+    async def nothing_waits() -> bool:
+        return not (await relay_of(lab))["waiting"]
+
+    await until(nothing_waits)
+    assert await arrived(lab) == [("primary.backup.example", "sales@backup.example")]
+    content = lab.exchangers.box.messages[0].content
+    assert b"by mx1.mailbackup.example with ESMTP" in content
+    # Now the primary can be asked.
+    async with talking(BACKUP, lab.exchangers.port) as client:
+        assert (await client.send("who@backup.example")).startswith("550 5.1.1 ")
+
+    folder = folder_of(*lab.address)
+    assert (folder / "spool" / "spool.db").exists()
+    await lab.close()
+    assert not folder.exists()
+
+
+async def test_the_relay_can_be_silent_and_busy(start: Start) -> None:
+    lab = await start()
+    for how, says in (("busy", b"421 4.3.2"), ("silent", b"")):
+        await change(lab, how, RELAY)
+        reader, writer = await asyncio.open_connection(BACKUP, lab.exchangers.port)
+        said = b""
+        try:
+            async with asyncio.timeout(0.3):
+                said = await reader.read(9)
+        except TimeoutError:
+            pass
+        writer.close()
+        assert said == says
+    await change(lab, "up", RELAY)
+    async with talking(BACKUP, lab.exchangers.port) as client:
+        assert (await client.send("sales@backup.example")).startswith("250 ")
+
+
+async def test_an_address_that_cannot_be_had(start: Start) -> None:
+    lab = await start()
+    await change(lab, "down", RELAY)
+    async with await asyncio.start_server(lambda _, writer: writer.close(), BACKUP, lab.exchangers.port):
+        told = (await lab.exchangers.order({"do": "change", "host": RELAY, "health": "up"})).told
+        assert f"cannot listen on {BACKUP}:{lab.exchangers.port}" in told["fault"]
+    await change(lab, "up", RELAY)
+
+
+async def test_zones_say_whose_backup_it_is(start: Start, own_zones: Path) -> None:
+    lab = await start(own_zones)
+    zone = own_zones / "single.example.zone"
+    async with talking(BACKUP, lab.exchangers.port) as client:
+        assert (await client.send("ann@single.example")).startswith("550 5.7.1 ")
+    zone.write_text(zone.read_text() + "@ MX 20 mx1.mailbackup.example.\n")
+
+    async def takes_it() -> bool:
+        found = await relay_of(lab)
+        return "single.example" in found["domains"] and found["health"] == "up"
+
+    # The change is noticed.
+    await until(takes_it)
+    await change(lab, "down", "mail.single.example")
+    async with talking(BACKUP, lab.exchangers.port) as client:
+        assert (await client.send("ann@single.example")).startswith("250 ")
+    # Taken out of the zones it is no more.
+    other = own_zones / "mailbackup.example.zone"
+    other.write_text(other.read_text().replace('mx1               TXT  "lab relay"\n', ""))
+
+    async def is_gone() -> bool:
+        try:
+            _, writer = await asyncio.open_connection(BACKUP, lab.exchangers.port)
+        except ConnectionError:
+            return True
+        writer.close()
+        return False
+
+    await until(is_gone)
+    with pytest.raises(OrderError, match="no exchanger that runs"):
+        await change(lab, "up", RELAY)
+
+
+async def command(lab: Lab, *arguments: str) -> tuple[int | None, str, str]:
+    port = str(lab.address[1])
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "mx10", "--lab", *arguments),
+        env={**os.environ, "MX10_LAB__PORT": port, "MX10_LAB__MAIL_PORT": port},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, errors = await process.communicate()
+    return process.returncode, out.decode(), errors.decode()
+
+
+async def test_commands_look_into_its_spool(start: Start, own_zones: Path) -> None:
+    lab = await start(own_zones)
+    code, out, errors = await command(lab, "backup", "backup.example", "--json")
+    assert code == 0, errors
+    assert json.loads(out)["hostname"] == RELAY
+    zone = own_zones / "mailbackup.example.zone"
+    zone.write_text(zone.read_text().replace('"lab relay"', '"lab mail"'))
+
+    async def is_no_relay() -> bool:
+        hosts = (await lab.exchangers.order({"do": "hosts"})).told["hosts"]
+        return not any(host["relay"] for host in hosts)
+
+    await until(is_no_relay)
+    code, _, errors = await command(lab, "backup", "backup.example")
+    assert code == 3
+    assert 'the lab has no relay: give an exchanger the record TXT "lab relay"' in errors
