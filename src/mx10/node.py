@@ -5,12 +5,16 @@ Today these are the nameserver and the relay; the monitor and the console will s
 
 import socket
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from mx10.config import Config, RelaySettings
 from mx10.logs import configure
 from mx10.nameserver.listeners import ListenError, bind_stream, parse_address
 from mx10.nameserver.stewardship import plan
 from mx10.nameserver.supervisor import Companion, StartError, Supervisor
+
+if TYPE_CHECKING:
+    from mx10.relay.door.values import Kind
 
 
 def serve(config: Config) -> None:
@@ -20,7 +24,7 @@ def serve(config: Config) -> None:
         mx10.nameserver.supervisor.StartError: a service cannot start.
     """
     configure(config.log.level, config.log.format)
-    companions = [relay(config)] if listens(config.relay) else []
+    companions = relay(config) if listens(config.relay) else []
     Supervisor(config.nameserver, config.zones, plan(config), companions).run()
 
 
@@ -29,46 +33,69 @@ def listens(settings: RelaySettings) -> bool:
     return bool(settings.listen or settings.submission_listen or settings.submissions_listen)
 
 
-def relay(config: Config) -> Companion:
-    """The relay, as a companion of the nameserver.
+def relay(config: Config) -> list[Companion]:
+    """The relay, as companions of the nameserver: one, or one that keeps and delivers and several that are its doors.
 
     Raises:
         StartError: it cannot be as its settings say, or its spool cannot be used.
     """
     # Only where there is one: it takes a quarter of a second to import.
-    from mx10.relay import process
-    from mx10.relay.door.values import Kind
+    from mx10.relay import doors, process
+    from mx10.relay.basics import Listening, RelayError, check
     from mx10.relay.spool.opening import open_spool
     from mx10.store.errors import StoreError
 
     settings = config.relay
-    kinds: list[Kind] = []
-
-    def bind() -> Sequence[socket.socket]:
-        bound = []
-        entrances: tuple[tuple[Kind, tuple[str, ...], int], ...] = (
-            ("mx", settings.listen, 25),
-            ("submission", settings.submission_listen, 587),
-            ("submissions", settings.submissions_listen, 465),
-        )
-        for kind, addresses, port in entrances:
-            for text in addresses:
-                try:
-                    bound.append(bind_stream(parse_address(text, port)))
-                except ListenError as error:
-                    raise StartError(f"relay.{kind}: {error}") from error
-                kinds.append(kind)
-        return bound
+    try:
+        check(config)
+        opened = open_spool(config, create=True)
+        writes = [path for path in (opened.store.path, opened.folder) if path is not None]
+        opened.store.close()
+        if settings.door_processes:
+            doors.socket_path(opened)
+    except (RelayError, StoreError, ValueError) as error:
+        raise StartError(str(error)) from error
+    patience = process.STOP_SECONDS + 2
 
     def live(control: socket.socket, sockets: Sequence[socket.socket]) -> None:
-        listening = [process.Listening(each, kind) for each, kind in zip(sockets, kinds, strict=True)]
-        process.live(config, listening, control)
+        process.live(config, _listening(sockets), control)
 
-    try:
-        process.check(config)
-        opened = open_spool(config, create=True)
-    except (process.RelayError, StoreError) as error:
-        raise StartError(str(error)) from error
-    writes = [path for path in (opened.store.path, opened.folder) if path is not None]
-    opened.store.close()
-    return Companion("relay", bind, writes, live, process.STOP_SECONDS + 2)
+    def door(number: int) -> Companion:
+        def live_door(control: socket.socket, sockets: Sequence[socket.socket]) -> None:
+            doors.live_door(config, number, _listening(sockets), control)
+
+        return Companion(
+            f"door {number}", lambda: _bind(settings, shared=True, first=number == 0), writes, live_door, patience
+        )
+
+    def _listening(sockets: Sequence[socket.socket]) -> list[Listening]:
+        kinds = [kind for kind, addresses, _ in _entrances(settings) for _ in addresses]
+        return [Listening(each, kind) for each, kind in zip(sockets, kinds, strict=True)] if sockets else []
+
+    if not settings.door_processes:
+        return [Companion("relay", lambda: _bind(settings), writes, live, patience)]
+    keeper = Companion("relay", list, writes, live, patience)
+    return [keeper, *(door(number) for number in range(settings.door_processes))]
+
+
+def _entrances(settings: RelaySettings) -> "list[tuple[Kind, tuple[str, ...], int]]":
+    return [
+        ("mx", settings.listen, 25),
+        ("submission", settings.submission_listen, 587),
+        ("submissions", settings.submissions_listen, 465),
+    ]
+
+
+def _bind(settings: RelaySettings, *, shared: bool = False, first: bool = False) -> list[socket.socket]:
+    bound = []
+    for kind, addresses, port in _entrances(settings):
+        for text in addresses:
+            try:
+                address = parse_address(text, port)
+                if first:
+                    # Without SO_REUSEPORT: with it, a second mx10 would silently take half of the connections.
+                    bind_stream(address).close()
+                bound.append(bind_stream(address, shared=shared))
+            except ListenError as error:
+                raise StartError(f"relay.{'listen' if kind == 'mx' else f'{kind}_listen'}: {error}") from error
+    return bound

@@ -149,7 +149,8 @@ class RelayHost:
     async def _start(self) -> None:
         # A quarter of a second to import, which only labs with a relay spend.
         from mx10.lab.here import LabOnly
-        from mx10.relay.process import Listening, Relay, RelayError
+        from mx10.relay.basics import Listening, RelayError
+        from mx10.relay.process import Relay
 
         sockets: list[socket.socket] = []
         try:

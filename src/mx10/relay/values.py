@@ -126,6 +126,23 @@ class Envelope:
             found["priority"] = self.priority
         return json.dumps(found, separators=(",", ":"))
 
+    def fields(self) -> tuple[Any, ...]:
+        """Plain values, in the order of the attributes."""
+        return (
+            self.reverse_path,
+            self.body,
+            self.smtputf8,
+            self.ret,
+            self.envid,
+            self.requiretls,
+            self.priority,
+            self.client,
+            self.helo,
+            self.tls,
+            self.user,
+            self.vouched,
+        )
+
     @classmethod
     def from_json(cls, reverse_path: str, text: str) -> "Envelope":
         """The reverse of ``to_json``."""

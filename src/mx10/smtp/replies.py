@@ -9,6 +9,8 @@ MAX_LINE: Final = 2048
 """Octets of one line of a reply that is read; 512 are allowed (RFC 5321 section 4.5.3.1.5)."""
 MAX_LINES: Final = 200
 """Lines of one reply that is read."""
+_SHORT: Final = 200
+"""Octets of a line that is remembered as it was read."""
 _TEXT: Final = 480
 """Octets of text that stand in a line we write, so that it stays within 512."""
 
@@ -113,6 +115,11 @@ class ReplyReader:
     def _add(self, line: bytes) -> Reply | None:
         if len(line) > MAX_LINE:
             raise ReplyError(f"a line is longer than {MAX_LINE} octets")
+        if not self._lines and len(line) <= _SHORT:
+            # A host says the same few things again and again.
+            reply = _whole(line)
+            if reply is not None:
+                return reply
         match = _LINE.fullmatch(line)
         if match is None:
             raise ReplyError(f"{line[:80]!r} is no reply of SMTP")
@@ -127,6 +134,15 @@ class ReplyReader:
             return None
         lines, self._lines = self._lines, []
         return _with_enhanced(code, lines)
+
+
+@lru_cache(maxsize=1024)
+def _whole(line: bytes) -> Reply | None:
+    """The reply of one line; None: there are more, or it is none."""
+    match = _LINE.fullmatch(line)
+    if match is None or match[2] == b"-":
+        return None
+    return _with_enhanced(int(match[1]), [_CONTROLS.sub("?", (match[3] or b"").decode("utf-8", "replace"))])
 
 
 def _with_enhanced(code: int, lines: list[str]) -> Reply:

@@ -17,7 +17,7 @@ from sqlalchemy import text
 
 from mx10.relay.courier.splitting import domain_of
 from mx10.relay.spool.bodies import InFile, InMemory, InParts, SpooledContent
-from mx10.relay.spool.writing import Done, Work, Writer
+from mx10.relay.spool.writing import Done, Work, Writing
 from mx10.relay.values import Envelope, Ids, NewRecipient, Waiting, name_of
 from mx10.store.connect import Store
 from mx10.store.errors import StoreError, StoreFullError, StoreUnreachableError
@@ -57,7 +57,9 @@ class Spool:
     Args:
         store: whose tables they are in.
         folder: of bodies as files; None: they are in the database, in parts.
+        writer: has rows written.
         node: our number among the relays that share it.
+        ids: the number in the messages' ids, which nobody else has.
         clock: milliseconds since 1970.
         body_in_database: octets up to which bodies are in the database.
     """
@@ -66,12 +68,13 @@ class Spool:
         self,
         store: Store,
         folder: Path | None,
+        writer: Writing,
         *,
         node: int,
+        ids: int,
         clock: Callable[[], int],
         times: Times,
         body_in_database: int,
-        loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.store = store
         self.folder = folder
@@ -79,9 +82,9 @@ class Spool:
         self.clock = clock
         self.times = times
         self.body_in_database = body_in_database
-        self.ids = Ids(node, clock)
-        self.loop = loop
-        self._writer = Writer(store, loop)
+        self.ids = Ids(ids, clock)
+        self.loop = asyncio.get_running_loop()
+        self._writer = writer
 
     def begin(self, envelope: Envelope) -> "Incoming":
         """A message that is about to come."""
@@ -283,6 +286,7 @@ class Incoming:
             )
             for number, each in enumerate(recipients)
         )
+        work.envelope = envelope
         work.messages = [
             (message, now, expires, remind, envelope.reverse_path, content.size, envelope.to_json(), head, body)
         ]
@@ -374,9 +378,14 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def remove_strays(store: Store, folder: Path) -> int:
-    """At the start: remove files of bodies that no message names. Returns how many."""
-    names = [entry.name for entry in os.scandir(folder) if entry.is_file(follow_symlinks=False)]
+def remove_strays(store: Store, folder: Path, before: float) -> int:
+    """At the start: remove files of bodies that no message names, and that were last written before a moment (seconds
+    since 1970). Returns how many."""
+    names = [
+        entry.name
+        for entry in os.scandir(folder)
+        if entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime <= before
+    ]
     if not names:
         return 0
     with store.read() as connection:

@@ -11,9 +11,10 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from mx10.logs import get_logger
+from mx10.relay.values import Envelope
 from mx10.store.connect import Store
 from mx10.store.errors import StoreBusyError, StoreError, StoreFullError, StoreReadOnlyError, StoreUnreachableError
 from mx10.store.lasting import Lasting, lasting
@@ -36,6 +37,7 @@ class Work:
     """Rows to write and to delete in one transaction.
 
     Attributes:
+        envelope: of the one message among ``messages``, for who has to know it elsewhere.
         messages, recipients: new rows, as ``MESSAGE_COLUMNS`` and ``RECIPIENT_COLUMNS``.
         parts: new rows (message, part, data).
         gone: messages to forget with all their recipients.
@@ -49,6 +51,7 @@ class Work:
     """
 
     done: Done | None = None
+    envelope: Envelope | None = None
     messages: Sequence[tuple[object, ...]] = ()
     recipients: Sequence[tuple[object, ...]] = ()
     parts: Sequence[tuple[object, ...]] = ()
@@ -103,6 +106,16 @@ class _Together:
         to.among("DELETE FROM body_parts WHERE message IN", self.histories)
         for statement, rows in self.statements:
             to.each(statement, rows)
+
+
+class Writing(Protocol):
+    """Has work written."""
+
+    def put(self, work: Work) -> None:
+        """Hand in a piece of work; its ``done`` is called in the loop."""
+
+    def close(self) -> None:
+        """Write what was handed in, and end."""
 
 
 class Writer:

@@ -1,0 +1,143 @@
+"""What every process of the relay begins with: its name, its settings seen through, its sockets, its clock."""
+
+import socket
+import time
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+from mx10.config import Config, RelaySettings
+from mx10.names import DomainError, ascii_text, domain_from_text
+from mx10.relay.courier.connection import LinkOptions, Links
+from mx10.relay.courier.delivery import Limits
+from mx10.relay.courier.transports import TransportError, Transports, parse_transports
+from mx10.relay.courier.values import Connector
+from mx10.relay.courier.ways import Surroundings
+from mx10.relay.door.recipients import RuleError, check_files, parse_rules
+from mx10.relay.door.values import Kind
+from mx10.relay.hosts import HostMemory
+from mx10.relay.spool.opening import Opened
+from mx10.relay.spool.spool import Spool, Times
+from mx10.relay.spool.writing import Writing
+from mx10.resolver.answer import Resolver
+
+_HOUR_MS: Final = 3_600_000
+
+
+class RelayError(Exception):
+    """The relay cannot start: why, and the mend."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """A socket that was bound before rights were given up."""
+
+    socket: socket.socket
+    kind: Kind
+
+    @property
+    def address(self) -> str:
+        """``127.0.0.1:25``."""
+        host, port = self.socket.getsockname()[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def clock() -> int:
+    """Milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+def hostname_of(settings: RelaySettings) -> str:
+    """Our name.
+
+    Raises:
+        RelayError: it cannot be one.
+    """
+    name = settings.hostname or socket.getfqdn()
+    try:
+        return ascii_text(domain_from_text(name))
+    except DomainError as error:
+        raise RelayError(f"relay.hostname: {error}") from None
+
+
+def check(config: Config) -> Transports:
+    """See that the relay can be as its settings say, before anything is begun.
+
+    Raises:
+        RelayError: it cannot.
+    """
+    settings = config.relay
+    hostname_of(settings)
+    if (settings.tls_certificate is None) != (settings.tls_key is None):
+        raise RelayError("relay.tls_certificate and relay.tls_key want each other: set both, or neither")
+    if (settings.submission_listen or settings.submissions_listen) and settings.tls_certificate is None:
+        raise RelayError("relay.submission_listen and relay.submissions_listen want relay.tls_certificate and tls_key")
+    if (settings.submission_listen or settings.submissions_listen) and settings.users is None:
+        raise RelayError("relay.submission_listen and relay.submissions_listen want relay.users: who may log in")
+    for domain in settings.domains:
+        try:
+            domain_from_text(domain.removeprefix("."))
+        except DomainError as error:
+            raise RelayError(f"relay.domains: {error}") from None
+    try:
+        check_files(parse_rules(config.recipients.rules))
+        return parse_transports(settings.transports)
+    except RuleError as error:
+        raise RelayError(str(error)) from None
+    except TransportError as error:
+        raise RelayError(f"relay.transports: {error}") from None
+
+
+def links_of(config: Config, hostname: str) -> Links:
+    """Connections to other hosts."""
+    return Links(LinkOptions(hostname, ca_file=config.relay.ca_file, idle=config.relay.idle_seconds))
+
+
+def surroundings(
+    config: Config, hostname: str, transports: Transports, resolver: Resolver, connect: Connector
+) -> tuple[Surroundings, HostMemory]:
+    """What the courier works with, and its memory of hosts."""
+    settings = config.relay
+    hosts = HostMemory(settings.probe_seconds * 1000, settings.probe_longest_seconds * 1000)
+    own = own_names(settings, hostname)
+    around = Surroundings(
+        hostname,
+        resolver,
+        connect,
+        hosts,
+        clock,
+        Random(),
+        transports,
+        config.routing,
+        own,
+        settings.port,
+        limits=Limits(own_names=frozenset(own)),
+    )
+    return around, hosts
+
+
+def own_names(settings: RelaySettings, hostname: str) -> tuple[str, ...]:
+    """Names and addresses by which this host may be meant."""
+    return (hostname, *settings.other_names)
+
+
+def spool_of(config: Config, opened: Opened, node: int, writer: Writing, *, ids: int | None = None) -> Spool:
+    """The spool of a configuration.
+
+    Args:
+        ids: the number of who gives ids, where that is not the node.
+    """
+    settings = config.relay
+    times = Times(
+        settings.expire_hours * _HOUR_MS, settings.report_expire_hours * _HOUR_MS, settings.delay_hours * _HOUR_MS
+    )
+    return Spool(
+        opened.store,
+        opened.folder,
+        writer,
+        node=node,
+        ids=node if ids is None else ids,
+        clock=clock,
+        times=times,
+        body_in_database=settings.body_in_database_kb << 10,
+    )
