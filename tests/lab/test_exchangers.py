@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -54,7 +55,7 @@ class Client:
         return await self.say("DATA", f"{text}\r\n.") if reply.startswith("250 ") else reply
 
     async def is_cut_off(self) -> bool:
-        """Whether the connection ends without a further word."""
+        """Whether the connection ends, and without a further word."""
         try:
             async with asyncio.timeout(5):
                 return await self.reader.read() == b""
@@ -245,6 +246,28 @@ async def test_too_many_connections_and_idle_ones(exchangers: Exchangers, monkey
     await change(exchangers, "mail.one.example", "silent")
     async with connected("127.25.1.1", port) as client:
         assert await client.is_cut_off()
+
+
+async def test_whatever_a_client_says(exchangers: Exchangers) -> None:
+    """Nothing is left behind, and the next one is served."""
+    chance = Random(25)
+    pieces = (
+        *(b"EHLO x\r\n", b"MAIL FROM:<>\r\n", b"RCPT TO:<a@one.example>\r\n", b"DATA\r\n", b"BDAT 50\r\n"),
+        *(b"BDAT 5 LAST\r\n", b"Subject: x\r\n", b"\r\n.\r\n", b".", b"\n", b"RSET\r\n", b"\x00\xff", b"x" * 3000),
+    )
+    for _ in range(150):
+        async with connected("127.25.1.1", exchangers.port) as client:
+            await client.hear()
+            said = b"".join(chance.choices(pieces, k=chance.randrange(12)))
+            client.writer.write(said[: chance.randrange(len(said) + 1)] if chance.random() < 0.3 else said)
+            if chance.random() < 0.5:
+                client.writer.write_eof()
+                await client.is_cut_off()
+    async with talking("127.25.1.1", exchangers.port) as client:
+        assert (await client.send("bob@one.example")).startswith("250 ")
+    await exchangers.close()
+    assert exchangers.box.coming == 0
+    assert exchangers.box.octets == sum(len(each.content) for each in exchangers.box.messages)
 
 
 # ---------------------------------------------------------------- zones
