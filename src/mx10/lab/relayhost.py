@@ -167,7 +167,8 @@ class RelayHost:
         await asyncio.wait((self._task, ready), timeout=START_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         ready.cancel()
         if not relay.ready.is_set() and not self.fault:
-            self.fault = f"the relay is not ready after {START_SECONDS:g} s"
+            ended = self._task.done()
+            self.fault = "the relay has ended" if ended else f"the relay is not ready after {START_SECONDS:g} s"
 
     async def _live(self, relay: "Relay", sockets: list[socket.socket], cannot: type[Exception]) -> None:
         try:
@@ -184,5 +185,6 @@ class RelayHost:
 
 
 def _accepted(relay: "Relay | None") -> int:
-    door = getattr(relay, "door", None)
-    return 0 if door is None else sum(count for key, count in door.counts.items() if key[0] == "accepted")
+    if relay is None or not relay.ready.is_set():
+        return 0
+    return sum(count for (what, _), count in relay.entrance.door.counts.items() if what == "accepted")
