@@ -23,6 +23,7 @@ VERBS: Final = {
     "route": "mx10.cli.route",
     "send": "mx10.cli.send",
     "backup": "mx10.cli.backup",
+    "queue": "mx10.cli.queue",
     "zone": "mx10.cli.zone",
     "store": "mx10.cli.store",
     "nameserver": "mx10.cli.nameserver",

@@ -1,0 +1,105 @@
+"""``mx10 queue explain``: why a message is where it is, in plain words: each attempt, what was said, what is next."""
+
+import argparse
+import json
+from typing import Any
+
+from mx10.cli import ABSENT, NO_ANSWER, OK
+from mx10.cli.context import Context
+from mx10.cli.queue.choosing import EXIT_CODES, fail, message_id, now, spool
+from mx10.cli.queue.list_ import as_json
+from mx10.cli.queue.words import ago, clock_time, in_time, size_text, span
+from mx10.cli.text import plain
+
+SUMMARY = "why a message is where it is: each attempt, what was said, what is next and when"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("id", metavar="ID", type=message_id, help="its name, as `mx10 queue list` shows it")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.epilog = EXIT_CODES
+
+
+def run(args: argparse.Namespace, context: Context) -> int:
+    from mx10.relay.spool.reading import attempts, entries, last_of_domain
+    from mx10.relay.spool.selection import Selection
+    from mx10.relay.values import name_of
+    from mx10.store.errors import StoreError
+
+    try:
+        with spool(context) as opened:
+            found = list(entries(opened.store, Selection(messages=(args.id,))))
+            history = attempts(opened.store, args.id)
+            untried = {each.waiting.domain for each in found if not each.waiting.attempts}
+            others = {domain: last_of_domain(opened.store, domain) for domain in untried}
+    except StoreError as error:
+        return fail(error, NO_ANSWER)
+    if not found:
+        what = f"{name_of(args.id)} does not wait: it was delivered, returned or deleted; the log tells which"
+        return fail(LookupError(what), ABSENT)
+    if args.json:
+        told = [{"recipient": each.number, "at": each.at, **each.outcome} for each in history]
+        print(json.dumps({"recipients": [as_json(each) for each in found], "attempts": told}))
+        return OK
+    moment, first = now(), found[0]
+    envelope = first.envelope
+    origin = f"from {plain(envelope.client)}" if envelope.client else "made here"
+    if envelope.helo:
+        origin += f" ({plain(envelope.helo)})"
+    if envelope.user:
+        origin += f", user {plain(envelope.user)}"
+    sender = plain(envelope.reverse_path) if envelope.reverse_path else "nobody (a report)"
+    print(f"Message {first.name} of {sender}, {size_text(first.size)}")
+    print(f"came {ago(first.arrived_at, moment)} ({clock_time(first.arrived_at)}) {origin}")
+    print(f"and is kept until {clock_time(first.expires_at)}.")
+    for each in found:
+        print()
+        print(f"To {plain(each.waiting.address)}: {_state(each, moment)}")
+        mine = [one for one in history if one.number == each.waiting.number]
+        for count, one in enumerate(mine, 1):
+            for line in _attempt(count, one.at, one.outcome):
+                print(f"  {line}")
+        if not mine and each.waiting.state in ("queued", "apart"):
+            print(f"  {_untried(others.get(each.waiting.domain, {}))}")
+    return OK
+
+
+def _state(each: Any, moment: int) -> str:
+    waiting, last = each.waiting, each.last
+    if waiting.state == "held":
+        return "held, until `mx10 queue release`"
+    if waiting.state == "return":
+        return "is being returned to its sender"
+    apart = "" if waiting.state == "queued" else "nobody could say whether this recipient exists; "
+    if last and not last.get("reached"):
+        return (
+            f"{apart}waits for its next hop, {plain(last.get('route', ''))[:200]}, which could not be reached;"
+            " it goes as soon as that is back"
+        )
+    if waiting.attempts:
+        tried = f"tried {waiting.attempts} time{'s' if waiting.attempts > 1 else ''}"
+        return f"{apart}{tried}, next {in_time(waiting.due_at, moment)}"
+    return f"{apart}waits for its first attempt"
+
+
+def _untried(other: dict[str, Any]) -> str:
+    if other and not other.get("reached"):
+        return f"Its next hop is down, as other mail found out at {clock_time(other['at'])}: {plain(other['reason'])}."
+    return "It was not tried yet: its next hop was not free, or the relay does not run."
+
+
+def _attempt(count: int, at: int, outcome: dict[str, Any]) -> list[str]:
+    lines = [f"{count}. {clock_time(at)}: {plain(outcome['reason'])}."]
+    for step in outcome.get("steps", ()):
+        where = f"{step['host']} [{step['address']}]: " if step.get("host") else ""
+        lines.append(f"     {plain(where + step['text'])[:300]}")
+    if outcome.get("route") and not outcome.get("steps"):
+        lines.append(f"     route: {plain(outcome['route'])[:300]}")
+    if reply := outcome.get("reply"):
+        said = " ".join(reply[2])
+        lines.append(f"     said: {reply[0]} {reply[1] or ''} {plain(said)}"[:400])
+    if outcome.get("next_at"):
+        lines.append(f"     so it was put off for {span(outcome['next_at'] - at)}")
+    elif not outcome.get("reached"):
+        lines.append("     so it waits for the host, and nothing was learned about the recipient")
+    return lines
