@@ -73,7 +73,7 @@ def test_in_one_step(capsys: Capture, tmp_path: Path, monkeypatch: pytest.Monkey
             "example.com\n"
             "  primary: mx1.example.com (preference 10; 127.9.0.1)\n"
             "  backup.example.net stands behind it, with preference 20\n"
-            "  it answers, and refuses who does not exist: the relay learns its recipients by asking\n"
+            "  the primary answers, and refuses who does not exist: the relay learns by asking\n"
             "  recipients: 2 known to it, 1 it refuses\n"
             "    refused: carol@example.com\n"
             "  set up: the relay takes its mail\n"
@@ -106,7 +106,7 @@ def test_a_record_is_missing(capsys: Capture) -> None:
     shown = run(capsys, "example.org", code=1)
     assert "  primary: mx1.example.com (preference 10; 127.9.0.1)\n" in shown
     assert "  primary: mx3.example.com (preference 15; 127.9.0.3)\n" in shown
-    assert "  it does not answer now (" in shown
+    assert "  the primary does not answer now (" in shown
     assert "connection refused" in shown
     assert "  set up: the relay takes its mail\n" in shown
     assert shown.endswith("  no mail comes here yet; publish:\n    example.org. MX 25 backup.example.net.\n")
@@ -158,9 +158,12 @@ def test_a_relay_that_listens_nowhere(capsys: Capture, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"takes_all": True}, "it takes every address, also one that was made up"),
-        ({"refusal": b"550 5.7.1 your address is in a list\r\n"}, "it does not tell who exists (mx1.example.com said"),
-        ({"says": {"GREETING": STALL}}, "it does not answer now (its primary gave no answer within 0.3 s)"),
+        ({"takes_all": True}, "the primary takes every address, also one that was made up"),
+        (
+            {"refusal": b"550 5.7.1 your address is in a list\r\n"},
+            "the primary does not tell who exists (mx1.example.com said",
+        ),
+        ({"says": {"GREETING": STALL}}, "the primary does not answer now (its primary gave no answer within 0.3 s)"),
     ],
 )
 def test_what_the_primary_is_like(

@@ -12,8 +12,8 @@ from sqlalchemy import text
 from mx10.config import Config, RecipientSettings, RelaySettings, ResolverSettings, RoutingSettings, StoreSettings
 from mx10.config.settings import NameserverSettings
 from mx10.relay.backing import BackedUp, set_up
-from mx10.relay.door.recipients import verify as verify_module
 from mx10.relay.basics import Listening, RelayError, check
+from mx10.relay.door.recipients import verify as verify_module
 from mx10.relay.process import Relay
 from mx10.relay.spool.opening import open_spool
 from tests.relay.primary import Primary
@@ -59,9 +59,9 @@ async def relaying(config: Config) -> AsyncIterator[tuple[Relay, int]]:
     control, ours = socket.socketpair()
     task = asyncio.create_task(relay.run(control))
     try:
-        await asyncio.wait([task], timeout=0.05)
-        while not task.done() and not hasattr(relay, "door"):  # noqa: ASYNC110  # it says so to nobody
-            await asyncio.sleep(0.02)
+        ready = asyncio.create_task(relay.ready.wait())
+        await asyncio.wait([task, ready], return_when=asyncio.FIRST_COMPLETED)
+        ready.cancel()
         if task.done():
             await task
         yield relay, listening.getsockname()[1]

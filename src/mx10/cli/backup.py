@@ -239,7 +239,7 @@ async def _learn(
     from mx10.relay.door.recipients import CallAhead, Recipients, Verdict, links_for_asking, parse_rules
 
     settings, relay = context.config.recipients, context.config.relay
-    links = links_for_asking(outcome.hostname, settings.ask_seconds, relay.ca_file)
+    links = links_for_asking(outcome.hostname, settings.ask_seconds, relay.ca_file, relay.local_addresses)
     around = Surroundings(
         outcome.hostname,
         resolver,
@@ -312,7 +312,8 @@ def _print(outcome: _Outcome, context: Context) -> None:
         where = ", ".join(address.text for address in one.addresses) or "no address is known"
         print(f"  primary: {one.host} (preference {one.preference}; {where})")
     if standing.place is Place.BEHIND:
-        print(f"  {outcome.hostname} stands behind it, with preference {standing.preference}")
+        it = "it" if len(standing.primaries) == 1 else "them"
+        print(f"  {outcome.hostname} stands behind {it}, with preference {standing.preference}")
     if outcome.rule == "any":
         print("  recipients: all are taken (recipients.rules)")
     elif outcome.rule == "here":
@@ -335,18 +336,18 @@ def _primary_in_words(outcome: _Outcome) -> str:
     from mx10.cli.text import plain
 
     if not outcome.reached:
-        return f"it does not answer now ({plain(outcome.said)}); the relay learns its recipients when it does"
+        return f"the primary does not answer now ({plain(outcome.said)}); the relay learns who exists when it does"
     if outcome.takes_all:
         return (
-            "it takes every address, also one that was made up: who exists cannot be learned from it;"
+            "the primary takes every address, also one that was made up: who exists cannot be learned from it;"
             f' give the relay a list: recipients.rules = ["{outcome.domain} list:/path/to/file", "* ask"]'
         )
     if outcome.takes_all is None:
         return (
-            f"it does not tell who exists ({plain(outcome.said)}): let it answer questions of this host,"
+            f"the primary does not tell who exists ({plain(outcome.said)}): let it answer questions of this host,"
             f' or give the relay a list: recipients.rules = ["{outcome.domain} list:/path/to/file", "* ask"]'
         )
-    return "it answers, and refuses who does not exist: the relay learns its recipients by asking"
+    return "the primary answers, and refuses who does not exist: the relay learns by asking"
 
 
 def _recipients_in_words(outcome: _Outcome) -> str:
