@@ -15,8 +15,7 @@ from typing import Any, Final
 
 from mx10.logs import get_logger
 from mx10.relay import loading
-from mx10.relay.courier.connection import nobody
-from mx10.relay.courier.values import Addressee, Content, End, Fate, Letter, Stage, Step
+from mx10.relay.courier.values import Addressee, Content, End, Fate, Letter, Stage, Step, nobody
 from mx10.relay.courier.ways import Way, Ways
 from mx10.relay.hosts import HostMemory
 from mx10.relay.jobs import FromSpool, Job, letter_of
@@ -278,16 +277,10 @@ class Dispatcher:
     def _run(self, hop: Hop[Job]) -> None:
         """Start what may go to a next hop now."""
         now = self._clock()
-        while hop.jobs and not self._stopped and hop.may_start(now, self._per_hop):
-            if self._in_flight >= self._deliveries:
-                self._blocked[hop.key] = None
-                return
-            job = hop.jobs.popleft()
-            hop.in_flight += 1
-            self._in_flight += 1
-            if self._per_minute:
-                hop.ready_at = max(now, hop.ready_at) + 60_000 // self._per_minute
+        while (job := self._next(hop, now)) is not None:
             self._start(self._deliver(hop, job))
+        if hop.key in self._blocked:
+            return
         if hop.jobs and not hop.in_flight and not self._stopped:
             at = hop.probe_at if hop.down_since else hop.ready_at
             if at > now and not hop.waits:
@@ -299,11 +292,34 @@ class Dispatcher:
         if hop.wants_more():
             self._refill(hop, now)
 
+    def _next(self, hop: Hop[Job], now: int) -> Job | None:
+        """The next message that may go to a next hop now; it counts as on its way."""
+        if not hop.jobs or self._stopped or not hop.may_start(now, self._per_hop):
+            return None
+        if self._in_flight >= self._deliveries:
+            self._blocked[hop.key] = None
+            return None
+        hop.in_flight += 1
+        self._in_flight += 1
+        if self._per_minute:
+            hop.ready_at = max(now, hop.ready_at) + 60_000 // self._per_minute
+        return hop.jobs.popleft()
+
     def _look_again(self, hop: Hop[Job]) -> None:
         hop.waits = False
         self._run(hop)
 
     async def _deliver(self, hop: Hop[Job], job: Job) -> None:
+        """Take a message to a next hop, and then the next one: a task for each would cost more than it does."""
+        following: Job | None = job
+        while following is not None:
+            await self._attempt(hop, following)
+            # Others that wait for their turn come first.
+            following = None if self._blocked else self._next(hop, self._clock())
+            self._run(hop)
+            self._unblock()
+
+    async def _attempt(self, hop: Hop[Job], job: Job) -> None:
         steps: list[Step] = []
         # Steps cost as much as the delivery itself: they are watched where something went wrong before.
         watched = hop.failures > 0 or any(each.attempts for each in job.recipients.values())
@@ -336,8 +352,6 @@ class Dispatcher:
             hop.in_flight -= 1
             self._in_flight -= 1
         self._told(hop, job, fates, steps)
-        self._run(hop)
-        self._unblock()
 
     def _told(self, hop: Hop[Job], job: Job, fates: list[Fate], steps: list[Step]) -> None:
         """What an attempt came to."""

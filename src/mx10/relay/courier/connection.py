@@ -31,6 +31,7 @@ from mx10.relay.courier.values import (
     Target,
     TlsPolicy,
     Trouble,
+    nobody,
 )
 from mx10.smtp import client as smtp
 from mx10.smtp.auth import Credentials
@@ -182,13 +183,15 @@ class Links:
     def __init__(self, options: LinkOptions) -> None:
         self.options = options
         self._idle: dict[_Key, list[SmtpLink]] = {}
-        self._timers: dict[SmtpLink, asyncio.TimerHandle] = {}
+        self._until: dict[SmtpLink, float] = {}
+        """Until when each waits; as all wait equally long, the first is the next to go."""
+        self._timer: asyncio.TimerHandle | None = None
         self._closing: set[asyncio.Task[None]] = set()
 
     @property
     def idle(self) -> int:
         """Connections that wait."""
-        return len(self._timers)
+        return len(self._until)
 
     async def __call__(self, target: Target, policy: TlsPolicy, listener: Listener) -> "SmtpLink":
         """See ``values.Connector``."""
@@ -218,11 +221,26 @@ class Links:
 
     def _keep(self, link: "SmtpLink") -> bool:
         """Let a connection wait. Returns whether there is room for it."""
-        if len(self._timers) >= self.options.idle_links or not self.options.idle:
+        if len(self._until) >= self.options.idle_links or not self.options.idle:
             return False
         self._idle.setdefault(link.key, []).append(link)
-        self._timers[link] = asyncio.get_running_loop().call_later(self.options.idle, self._expire, link)
+        loop = asyncio.get_running_loop()
+        self._until[link] = loop.time() + self.options.idle
+        if self._timer is None:
+            self._timer = loop.call_later(self.options.idle, self._sweep)
         return True
+
+    def _sweep(self) -> None:
+        """Close those that waited long enough. One timer for all: most are wanted again within milliseconds."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        self._timer = None
+        while self._until:
+            link, until = next(iter(self._until.items()))
+            if until > now:
+                self._timer = loop.call_at(until, self._sweep)
+                return
+            self._expire(link)
 
     def _expire(self, link: "SmtpLink") -> None:
         self._forget(link)
@@ -232,16 +250,14 @@ class Links:
 
     def _lost(self, link: "SmtpLink") -> None:
         """A connection has ended, perhaps while it waited."""
-        if link in self._timers:
+        if link in self._until:
             self._forget(link)
             link.abort()
 
     def _forget(self, link: "SmtpLink") -> None:
         """It does not wait any more."""
-        timer = self._timers.pop(link, None)
-        if timer is None:
+        if self._until.pop(link, None) is None:
             return
-        timer.cancel()
         waiting = self._idle[link.key]
         waiting.remove(link)
         if not waiting:
@@ -249,8 +265,11 @@ class Links:
 
     async def close(self) -> None:
         """Close all that wait."""
-        for link in list(self._timers):
+        for link in list(self._until):
             self._expire(link)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         await asyncio.gather(*self._closing, return_exceptions=True)
 
 
@@ -457,7 +476,8 @@ class SmtpLink:
     async def _content(self, letter: Letter) -> tuple[bytes | None, Facts | None]:
         """The content where it is small, and what is known of it where it is not."""
         if letter.content.size <= WHOLE:
-            return b"".join([chunk async for chunk in letter.content.chunks()]), None
+            data = getattr(letter.content, "data", None)  # where it is at hand
+            return data if isinstance(data, bytes) else b"".join([each async for each in letter.content.chunks()]), None
         features = self._wire.session.features
         if "8BITMIME" in features and ("SMTPUTF8" in features or not letter.smtputf8):
             # All that is still to be known is whether a CR or LF stands alone, and that shows while it goes over.
@@ -507,10 +527,6 @@ class SmtpLink:
         if self._listener is not nobody:
             at = time.time_ns() // 1_000_000
             self._listener(Step(kind, at, text or str(reply), self.target.host, self._address, "", reply))
-
-
-def nobody(_step: Step) -> None:
-    """A listener that nobody is: with it, steps are not made."""
 
 
 _UNBOUND: Final = ClientOptions("")
@@ -696,8 +712,13 @@ class _Wire(asyncio.Protocol):
         if self._full is not None and self.session.wants_content:
             self._wait(self._timeouts.block)
             return
-        idle = stage is smtp.Stage.IDLE or self.session.wants_content or self.session.ended
-        self._wait(None if idle else self._timeouts.for_stage(stage))
+        if self.session.ended:
+            self._wait(None)
+        elif stage is smtp.Stage.IDLE or self.session.wants_content:
+            # The timer stays: the next message wants it at once, and it minds nobody.
+            self._deadline = None
+        else:
+            self._wait(self._timeouts.for_stage(stage))
 
     def _wait(self, seconds: float | None) -> None:
         if seconds is None:

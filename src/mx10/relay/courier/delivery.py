@@ -35,6 +35,7 @@ from mx10.relay.courier.values import (
     Target,
     TlsPolicy,
     Trouble,
+    nobody,
 )
 from mx10.routing import ExchangerStatus, Result, Route, Verdict
 from mx10.routing.decide import Chance
@@ -304,7 +305,8 @@ class _Attempt:
         if self.plan.verdict is not None and not self.plan.targets:
             self._tell(StepKind.ROUTE, self.plan.verdict.reason)
             return self._ended(by_verdict(self.plan.verdict, self.recipients))
-        self._tell(StepKind.ROUTE, ", then ".join(f"{each.host} [{each.text}]" for each in self.plan.targets))
+        if self.listener is not nobody:
+            self._tell(StepKind.ROUTE, ", then ".join(f"{each.host} [{each.text}]" for each in self.plan.targets))
         course = Course(self.plan, self.limits, self.recipients)
         began = self.clock()
         while (target := course.next()) is not None:
@@ -351,7 +353,8 @@ class _Attempt:
 
     async def _open(self, target: Target) -> Link:
         policy = TlsPolicy.VERIFIED if self.letter.requiretls else target.tls
-        self._tell(StepKind.CONNECTING, str(target), target)
+        if self.listener is not nobody:
+            self._tell(StepKind.CONNECTING, str(target), target)
         try:
             link = await self.connect(target, policy, self.listener)
         except ConnectionTrouble as trouble:
@@ -409,12 +412,16 @@ class _Attempt:
         return False
 
     def _heard(self, target: Target, answers: Sequence[Answered]) -> None:
+        if self.listener is nobody:
+            return
         for each in answers:
             kind = StepKind.DELIVERED if _taken(each) else StepKind.NOT_DELIVERED
             text = each.detail or (str(each.reply) if each.reply is not None else "no reply")
             self._tell(kind, text, target, recipient=each.recipient.address, reply=each.reply)
 
     def _ended(self, fates: list[Fate]) -> list[Fate]:
+        if self.listener is nobody:
+            return fates
         for fate in fates:
             self.listener(
                 Step(
@@ -438,6 +445,8 @@ class _Attempt:
         recipient: str = "",
         reply: Reply | None = None,
     ) -> None:
+        if self.listener is nobody:
+            return
         host, address = (target.host, target.text) if target is not None else ("", "")
         self.listener(Step(kind, self.clock(), text, host, address, recipient, reply))
 

@@ -94,6 +94,10 @@ class Addressee:
     notify: frozenset[str] | None = None
     orcpt: str | None = None
 
+    def __hash__(self) -> int:
+        # Asked for a dozen times in a delivery; a text knows its own.
+        return hash(self.address)
+
 
 @dataclass(frozen=True, slots=True)
 class Letter:
@@ -197,6 +201,12 @@ class Step:
 
 
 Listener = Callable[[Step], None]
+
+
+def nobody(_step: Step) -> None:
+    """A listener that nobody is: with it, steps are not made."""
+
+
 """Is told each step as it happens; it does not wait for anything."""
 
 

@@ -18,6 +18,7 @@ from mx10.relay.courier.transports import Kind, Transport, Transports, addresses
 from mx10.relay.courier.values import Addressee, Connector, Fate, Hosts, Letter, Listener, Step, StepKind, TlsPolicy
 from mx10.resolver.answer import Resolver
 from mx10.routing import Result, Route, Verdict, route
+from mx10.routing.addresses import from_text
 from mx10.routing.decide import Chance
 
 
@@ -66,6 +67,8 @@ class Ways:
 
     def __init__(self, surroundings: Surroundings) -> None:
         self._with = surroundings
+        self._fixed: dict[str, Plan] = {}
+        """Plans of ways to an address or a socket that somebody wrote down: they stay as they are."""
 
     async def of(self, domain: str) -> Way:
         """The way of a domain (A-labels in lower case, or an address literal; empty: the address has none)."""
@@ -151,8 +154,14 @@ class Ways:
             return plan_for_route(way.route, chance=chance, port=port, tls=tls)
         if transport is None:
             raise ValueError("a way has a route, a transport or a verdict")
+        known = self._fixed.get(transport.key)
+        if known is not None:
+            return known
         addresses, problem = ([], "") if transport.path else await self._addresses(transport)
-        return plan_for_transport(transport, addresses, problem, chance=chance)
+        made = plan_for_transport(transport, addresses, problem, chance=chance)
+        if transport.path or from_text(transport.host) is not None:
+            self._fixed[transport.key] = made
+        return made
 
     async def _addresses(self, transport: Transport) -> tuple[list[bytes], str]:
         if transport.host == "localhost":

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from mx10.relay.courier.connection import LinkOptions, Links, Timeouts, nobody
+from mx10.relay.courier.connection import LinkOptions, Links, Timeouts
 from mx10.relay.courier.delivery import Plan, deliver
 from mx10.relay.courier.local import box_of
 from mx10.relay.courier.send import Octets
@@ -35,6 +35,7 @@ from mx10.relay.courier.values import (
     Stage,
     Target,
     TlsPolicy,
+    nobody,
 )
 from mx10.relay.courier.ways import Surroundings, Ways
 from mx10.relay.door.recipients.values import Verdict
@@ -131,17 +132,25 @@ def verdict_of(fate: Fate) -> Verdict:
     return Verdict.UNKNOWN if enhanced in _ENDS_OF_UNKNOWN else Verdict.UNSURE
 
 
-def links_for_asking(hostname: str, seconds: float, ca_file: Path | None = None) -> Links:
+def links_for_asking(
+    hostname: str, seconds: float, ca_file: Path | None = None, local_addresses: tuple[str, ...] = ()
+) -> Links:
     """Connections over which nothing is sent but questions.
 
     Args:
         hostname: as for ``LinkOptions``.
         seconds: the longest wait for one reply.
-        ca_file: as for ``LinkOptions``.
+        ca_file, local_addresses: as for ``LinkOptions``.
     """
     return Links(
         LinkOptions(
-            hostname, Timeouts().at_most(seconds), ca_file=ca_file, dry_run=True, idle=IDLE_SECONDS, idle_links=100
+            hostname,
+            Timeouts().at_most(seconds),
+            local_addresses,
+            ca_file,
+            dry_run=True,
+            idle=IDLE_SECONDS,
+            idle_links=100,
         )
     )
 
