@@ -13,6 +13,7 @@ from mx10.relay.courier.delivery import Limits
 from mx10.relay.courier.transports import TransportError, Transports, parse_transports
 from mx10.relay.courier.values import Connector
 from mx10.relay.courier.ways import Surroundings
+from mx10.relay.door.dnsbl import DnsblError, parse_lists
 from mx10.relay.door.recipients import RuleError, check_files, parse_rules
 from mx10.relay.door.values import Kind
 from mx10.relay.hosts import HostMemory
@@ -81,8 +82,9 @@ def check(config: Config) -> Transports:
             raise RelayError(f"relay.domains: {error}") from None
     try:
         check_files(parse_rules(config.recipients.rules))
+        parse_lists(config.door.dnsbl)
         return parse_transports(settings.transports)
-    except RuleError as error:
+    except (RuleError, DnsblError) as error:
         raise RelayError(str(error)) from None
     except TransportError as error:
         raise RelayError(f"relay.transports: {error}") from None

@@ -55,7 +55,7 @@ log = get_logger("relay")
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Seconds: to a next command or more of a message, and for a whole message."""
+    """Seconds: to a next command or more of a message, and for a whole message, or from one to the next."""
 
     command: float
     message: float
@@ -100,6 +100,7 @@ class Connection(asyncio.Protocol):
         self._closed = False
         self.deadline = 0.0
         self._message_deadline = 0.0
+        self._idle_deadline = self._loop.time() + entrance.times.message
 
     # ---------------------------------------------------------------- the socket
 
@@ -143,7 +144,9 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._closed:
             return
-        self._touch()
+        if self._incoming is not None or b"\n" in data:
+            # A command that comes octet by octet has no more time than one that comes at once.
+            self._touch()
         self._handle(self._session.receive(data))
 
     def eof_received(self) -> bool:
@@ -170,7 +173,11 @@ class Connection(asyncio.Protocol):
 
     def expire(self, now: float) -> bool:
         """Close, if it is too slow."""
-        late = now > self.deadline or (self._message_deadline and now > self._message_deadline)
+        late = (
+            now > self.deadline
+            or (self._message_deadline and now > self._message_deadline)
+            or (not self._message_deadline and now > self._idle_deadline)
+        )
         if late and not self._session.waits:
             self._door.failed(self.visitor, "slow")
             self._say_and_close(_SLOW)
@@ -485,6 +492,7 @@ class Connection(asyncio.Protocol):
         door = self._door
         if isinstance(outcome, Taken):
             door.counts["accepted", self._entrance.kind] += 1
+            self._idle_deadline = self._loop.time() + self._entrance.times.message
             # Even where the client is gone: it is ours now. It may send it again; that is what SMTP does then.
             door.taken(outcome)
             reply = Reply.of(250, "2.0.0", f"kept as {name_of(outcome.message)}")

@@ -19,7 +19,9 @@ from mx10.relay.basics import Listening, RelayError, clock, own_names
 from mx10.relay.courier.values import Connector, Fate
 from mx10.relay.courier.ways import Surroundings
 from mx10.relay.domains import OurDomains
+from mx10.relay.door.checks import Checks, make_checks
 from mx10.relay.door.connection import Connection, Entrance, Times
+from mx10.relay.door.dnsbl import DnsblError
 from mx10.relay.door.door import Check, Door, Judge, Verifier
 from mx10.relay.door.policy import Policy
 from mx10.relay.door.recipients import RecipientService, RuleError
@@ -88,6 +90,7 @@ class DoorService:
         self._servers: list[asyncio.Server] = []
         self.door: Door
         self.services: Services
+        self.checks: Checks
 
     async def prepare(self, stack: AsyncExitStack) -> None:
         """Put everything together, but listen not yet.
@@ -157,13 +160,23 @@ class DoorService:
         """
         try:
             recipients = RecipientService(self._config, self._store, self._around, ours=ours, reach=self._reach)
-        except RuleError as error:
+            self.checks = self._checks()
+        except (RuleError, DnsblError) as error:
             raise RelayError(str(error)) from None
         return Services(
+            checks=list(self.checks.checks),
             verifier=recipients.recipients,
             learned=[recipients.recipients.delivered],
-            running=[recipients.recipients.run],
+            running=[recipients.recipients.run, *self.checks.running],
             closing=[recipients.close],
+        )
+
+    def _checks(self) -> Checks:
+        settings, around = self._settings, self._around
+        listening = (*settings.listen, *settings.submission_listen, *settings.submissions_listen)
+        own = (*own_names(settings, around.hostname), *(each.rpartition(":")[0] for each in listening))
+        return make_checks(
+            self._config.door, own, around.resolver, self._store, clock, self._config.routing.public_networks
         )
 
     async def _publisher(self, stack: AsyncExitStack) -> Forwarder | None:
