@@ -1,0 +1,257 @@
+"""The door as clients meet it: what is kept, what is put before it, what is refused, who may log in."""
+
+import asyncio
+import base64
+import smtplib
+import ssl
+from pathlib import Path
+
+import pytest
+
+from mx10.relay.door import header as header_module
+from mx10.relay.door.header import HeaderReader
+from mx10.relay.door.users import UsersError, parse_users, to_line
+from mx10.smtp.auth import ScramKeys
+from tests.nameserver.test_tls import write_certificate
+from tests.relay.running import Client, relay_config, relaying, spooled
+
+BODY = b"Subject: hello\r\n\r\nline\r\n.dot\r\n..two\r\n"
+
+
+async def test_a_message_is_kept_as_it_came(tmp_path: Path) -> None:
+    config = relay_config(tmp_path)
+    async with relaying(config) as (_, port), Client.to(port) as client:
+        reply = await client.send(
+            BODY, "ada@ours.example", "bob@ours.example", extra=" BODY=8BITMIME RET=HDRS ENVID=e1"
+        )
+    assert reply.startswith("250 2.0.0 kept as ")
+    ((reverse_path, head, body, size, envelope),) = spooled(
+        config, "SELECT reverse_path, head, body, size, envelope FROM messages"
+    )
+    assert (reverse_path, body, size) == ("ann@client.example", BODY + b"\r\n", len(head) + len(BODY) + 2)
+    assert head.startswith(b"Received: from client.example ([127.0.0.1])\r\n\tby mx.mx10.test with ESMTP id ")
+    assert reply.split()[-1].encode() in head
+    # Of several recipients none learns of the others.
+    assert b"for <" not in head
+    assert '"body":"8BITMIME","ret":"HDRS","envid":"e1","client":"127.0.0.1","helo":"client.example"' in envelope
+    assert spooled(config, "SELECT number, address FROM recipients") == [
+        (0, "ada@ours.example"),
+        (1, "bob@ours.example"),
+    ]
+
+
+async def test_a_recipient_named_twice_gets_one_copy(tmp_path: Path) -> None:
+    config = relay_config(tmp_path)
+    async with relaying(config) as (_, port), Client.to(port) as client:
+        await client.send(BODY, "ada@ours.example", "ada@ours.example")
+    assert spooled(config, "SELECT COUNT(*) FROM recipients") == [(1,)]
+    assert b"for <ada@ours.example>;" in spooled(config, "SELECT head FROM messages")[0][0]
+
+
+async def test_large_messages_are_files(tmp_path: Path) -> None:
+    config = relay_config(tmp_path, body_in_database_kb=16)
+    content = b"Subject: large\r\n\r\n" + b"0123456789\r\n" * 20_000
+    async with relaying(config) as (_, port), Client.to(port) as client:
+        reply = await client.send(content, "ada@ours.example")
+    name = reply.split()[-1]
+    assert (tmp_path / "spool" / "bodies" / name).read_bytes() == content + b"\r\n"
+    assert spooled(config, "SELECT body FROM messages") == [(None,)]
+
+
+async def test_what_is_given_up_leaves_nothing(tmp_path: Path) -> None:
+    config = relay_config(tmp_path, body_in_database_kb=16)
+    async with relaying(config) as (relay, port):
+        async with Client.to(port) as client:
+            await client.ask("MAIL FROM:<ann@client.example>")
+            await client.ask("RCPT TO:<ada@ours.example>")
+            await client.ask("DATA")
+            client.writer.write(b"Subject: x\r\n\r\n" + b"x" * 60 + b"\r\n" + b"0123456789\r\n" * 20_000)
+            await client.writer.drain()
+            bodies = tmp_path / "spool" / "bodies"
+            while not list(bodies.iterdir()):  # noqa: ASYNC110  # a file tells nobody that it is there
+                await asyncio.sleep(0.01)
+        while relay.entrance.connections:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        assert list(bodies.iterdir()) == []
+    assert spooled(config, "SELECT COUNT(*) FROM messages") == [(0,)]
+
+
+async def test_messages_in_circles(tmp_path: Path) -> None:
+    config = relay_config(tmp_path, hops=25)
+    async with relaying(config) as (_, port), Client.to(port) as client:
+        hops = b"Received: from a by b\r\n" * 24
+        assert (await client.send(hops + b"\r\nx", "ada@ours.example")).startswith("250")
+        assert (await client.send(hops + b"RECEIVED: x\r\n\r\nx", "ada@ours.example")).startswith("554 5.4.6")
+        circle = b"Delivered-To: Ada@ours.example\r\n\r\nx"
+        assert (await client.send(circle, "ada@ours.example")).startswith("554 5.4.6")
+        assert (await client.send(circle, "bob@ours.example")).startswith("250")
+        # What looks like a field, and is none: in the body.
+        assert (await client.send(b"\r\n" + hops * 2, "ada@ours.example")).startswith("250")
+
+
+async def test_endless_headers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(header_module, "MAX_HEADER", 10_000)
+    async with relaying(relay_config(tmp_path)) as (_, port), Client.to(port) as client:
+        assert (await client.send(b"X: y\r\n" * 3000, "ada@ours.example")).startswith("552 5.3.4")
+        assert (await client.send(b"X: y\r\n\r\n" + b"X: y\r\n" * 3000, "ada@ours.example")).startswith("250")
+
+
+async def test_more_than_we_take(tmp_path: Path) -> None:
+    config = relay_config(tmp_path, message_mb=1, recipients=100)
+    async with relaying(config) as (_, port), Client.to(port) as client:
+        assert (await client.ask("MAIL FROM:<ann@client.example> SIZE=1073741824")).startswith("552 5.3.4")
+        assert (await client.send(b"x\r\n" * 400_000, "ada@ours.example")).startswith("552 5.3.4")
+        await client.ask("MAIL FROM:<ann@client.example>")
+        replies = [await client.ask(f"RCPT TO:<u{number}@ours.example>") for number in range(101)]
+        assert [reply[:9] for reply in replies[-2:]] == ["250 2.1.5", "452 4.5.3"]
+    assert spooled(config, "SELECT COUNT(*) FROM messages") == [(0,)]
+
+
+async def test_too_many_connections(tmp_path: Path) -> None:
+    config = relay_config(tmp_path, connections=2)
+    async with relaying(config) as (_, port), Client.to(port), Client.to(port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        assert (await reader.read()).startswith(b"421 4.3.2 too many connections")
+        writer.close()
+
+
+async def test_slow_clients(tmp_path: Path) -> None:
+    config = relay_config(tmp_path, command_seconds=0.3)
+    async with relaying(config) as (_, port), Client.to(port) as client:
+        assert (await client.reply()).startswith("421 4.4.2")
+        assert await client.reply() == ""
+
+
+async def test_no_room_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = relay_config(tmp_path)
+    async with relaying(config) as (_, port), Client.to(port) as client:
+        monkeypatch.setattr("mx10.relay.door.door.FREE_BYTES", 1 << 60)
+        monkeypatch.setattr("mx10.relay.door.door._LOOK_SECONDS", -1.0)
+        assert (await client.ask("MAIL FROM:<ann@client.example>")).startswith("452 4.3.1 no room")
+        monkeypatch.undo()
+        assert (await client.send(BODY, "ada@ours.example")).startswith("250")
+
+
+async def test_a_spool_that_cannot_be_written(tmp_path: Path) -> None:
+    config = relay_config(tmp_path)
+    async with relaying(config) as (_, port), Client.to(port) as client:
+        assert (await client.send(BODY, "ada@ours.example")).startswith("250")
+        path = tmp_path / "spool" / "spool.db"
+        path.rename(tmp_path / "away.db")
+        assert (await client.send(BODY, "bob@ours.example")).startswith("451 4.3.0")
+        (tmp_path / "away.db").rename(path)
+        assert (await client.send(BODY, "carol@ours.example")).startswith("250")
+    found = spooled(config, "SELECT address FROM recipients ORDER BY message")
+    assert found == [("ada@ours.example",), ("carol@ours.example",)]
+
+
+# ---------------------------------------------------------------- users
+
+
+@pytest.fixture
+def secured(tmp_path: Path) -> dict[str, Path]:
+    certificate, key = write_certificate(tmp_path, "mx.mx10.test")
+    users = tmp_path / "users"
+    users.write_text("# ours\n" + to_line("ada", ScramKeys.of("s3cret wörd", b"0123456789abcdef")) + "\n")
+    return {"tls_certificate": certificate, "tls_key": key, "users": users}
+
+
+def _submit(port: int, user: str, password: str, mechanism: str) -> object:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with smtplib.SMTP("127.0.0.1", port, timeout=20) as client:
+        client.ehlo("laptop.example")
+        assert not client.has_extn("auth")
+        try:
+            client.sendmail("ada@ours.example", ["victim@elsewhere.example"], "Subject: early\n\nx")
+        except smtplib.SMTPSenderRefused as refused:
+            assert refused.smtp_code == 530
+        client.starttls(context=context)
+        client.ehlo("laptop.example")
+        client.user, client.password = user, password
+        method = {"PLAIN": client.auth_plain, "LOGIN": client.auth_login}[mechanism]
+        try:
+            client.auth(mechanism, method)
+        except (smtplib.SMTPAuthenticationError, UnicodeEncodeError) as error:
+            return error
+        return client.sendmail("ada@ours.example", ["victim@elsewhere.example"], "Subject: hello\n\nx")
+
+
+async def test_who_logs_in_may_send_anywhere(tmp_path: Path, secured: dict[str, Path]) -> None:
+    secured["users"].write_text(to_line("ada", ScramKeys.of("s3cret", b"0123456789abcdef")) + "\n")
+    config = relay_config(tmp_path, **secured)
+    async with relaying(config, "submission") as (_, port):
+        for mechanism in ("PLAIN", "LOGIN"):
+            assert await asyncio.to_thread(_submit, port, "ada", "s3cret", mechanism) == {}
+            wrong = await asyncio.to_thread(_submit, port, "ada", "wrong", mechanism)
+            assert isinstance(wrong, smtplib.SMTPAuthenticationError)
+            assert wrong.smtp_code == 535
+        nobody = await asyncio.to_thread(_submit, port, "bob", "s3cret", "PLAIN")
+        assert isinstance(nobody, smtplib.SMTPAuthenticationError)
+    heads = [row[0] for row in spooled(config, "SELECT head FROM messages")]
+    assert len(heads) == 2
+    for head in heads:
+        assert b"with ESMTPSA id " in head
+        assert b"(TLSv1.3 TLS_AES_256_GCM_SHA384)" in head
+        assert b"\r\nDate: " in head
+        assert b"\r\nMessage-ID: <" in head
+
+
+async def test_commands_behind_starttls_are_forgotten(tmp_path: Path, secured: dict[str, Path]) -> None:
+    config = relay_config(tmp_path, **secured)
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    async with relaying(config) as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        client = Client(reader, writer)
+        await client.reply()
+        await client.ask("EHLO client.example")
+        writer.write(b"STARTTLS\r\nMAIL FROM:<evil@client.example>\r\nRCPT TO:<ada@ours.example>\r\n")
+        assert (await client.reply()).startswith("220")
+        try:
+            await asyncio.wait_for(writer.start_tls(context), 10)
+        except (ssl.SSLError, OSError):
+            return  # what was sent ahead broke the handshake: fine, too
+        assert (await client.ask("RCPT TO:<ada@ours.example>")).startswith("503")
+        writer.close()
+
+
+def test_users_that_cannot_be() -> None:
+    good = to_line("ada", ScramKeys.of("x", b"salt" * 4))
+    assert list(parse_users(f"\n# x\n{good}\n", "users")) == ["ada"]
+    for wrong in ("ada", "ada x", "ada SCRAM-SHA-256$1:x$y:z", "ada SCRAM-SHA-256$4096:!!$!!:!!", good + " more"):
+        with pytest.raises(UsersError, match=r"users:2: this is no user; `mx10 relay-user NAME` prints a line"):
+            parse_users(f"\n{wrong}", "users")
+    few = base64.b64encode(b"short").decode()
+    with pytest.raises(UsersError):
+        parse_users(f"ada SCRAM-SHA-256$4096:{few}${few}:{few}", "users")
+
+
+# ---------------------------------------------------------------- headers
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+def test_headers_in_pieces(size: int) -> None:
+    message = (
+        b"Received: a\r\nReceived:\r\n b\r\nDelivered-To: <A@b.example>\r\n"
+        b"Authentication-Results: mx.mx10.test; dkim=pass\r\n header.d=x\r\n"
+        b"Authentication-Results: (c) MX.mx10.TEST 1; spf=pass\r\nAuthentication-Results: other.example; none\r\n"
+        b"Subject: x\r\n\r\nReceived: no\r\n\r\nbody\r\n"
+    )
+    reader = HeaderReader("mx.mx10.test")
+    kept = b"".join(reader.feed(message[at : at + size]) for at in range(0, len(message), size)) + reader.finish()
+    assert (reader.received, reader.delivered_to) == (2, {"a@b.example"})
+    # RFC 8601 section 5: what claims to be found out by us, and was not, goes.
+    assert kept == message.replace(
+        b"Authentication-Results: mx.mx10.test; dkim=pass\r\n header.d=x\r\n"
+        b"Authentication-Results: (c) MX.mx10.TEST 1; spf=pass\r\n",
+        b"",
+    )
+    assert reader.has(b"subject")
+    assert not reader.has(b"date")
+
+
+@pytest.mark.parametrize("message", [b"", b"\r\n", b"\r\nbody", b"X: y", b"X: y\r\n", b"no header at all\r\n" * 10])
+def test_messages_without_a_header_or_body(message: bytes) -> None:
+    reader = HeaderReader("mx.mx10.test")
+    assert reader.feed(message) + reader.finish() == message
