@@ -74,6 +74,7 @@ async def test_mail_goes_to_the_backup_waits_there_and_arrives(start: Start) -> 
     await until(nothing_waits)
     assert await arrived(lab) == [("primary.backup.example", "sales@backup.example")]
     content = lab.exchangers.box.messages[0].content
+    assert b"Received: from mx1.mailbackup.example ([127.25.90.1])" in content
     assert b"by mx1.mailbackup.example with ESMTP" in content
     # Now the primary can be asked.
     async with talking(BACKUP, lab.exchangers.port) as client:

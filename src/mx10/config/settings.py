@@ -585,6 +585,10 @@ class RelaySettings:
     idle_seconds: Annotated[float, Range(0, 300)] = 5.0
     """Seconds that a connection to another host is kept for the next message."""
 
+    local_addresses: tuple[Address, ...] = ()
+    """Addresses of this host to connect to other hosts from, one of each family. Empty: the system chooses. A host that
+    has several wants the one here that its reverse DNS, and the SPF records of its senders, are about."""
+
     retry_seconds: Annotated[int, Range(1, 86400)] = 300
     """Seconds to the second attempt. Each further one comes after twice as long, give or take a tenth (RFC 5321
     section 4.5.4.1)."""

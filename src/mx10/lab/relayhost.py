@@ -35,13 +35,13 @@ def store_of(address: str, port: int) -> str:
     return f"sqlite:///{folder_of(address, port) / 'mx10.db'}"
 
 
-def relay_config(config: Config, name: str, domains: frozenset[str]) -> Config:
+def relay_config(config: Config, name: str, place: MailPlace) -> Config:
     """The settings of the lab's relay.
 
     Args:
         config: as the lab was started.
         name: of the exchanger.
-        domains: that it takes mail for.
+        place: where it is, and whose mail it takes.
     """
     lab = config.lab
     usual = Config()
@@ -55,7 +55,8 @@ def relay_config(config: Config, name: str, domains: frozenset[str]) -> Config:
         relay=replace(
             usual.relay,
             hostname=name,
-            domains=tuple(sorted(domains)),
+            domains=tuple(sorted(place.domains)),
+            local_addresses=place.addresses[:1],
             backup_published=False,
             port=lab.mail_port,
             message_mb=10,
@@ -100,7 +101,7 @@ class RelayHost:
         from mx10.relay.spool.opening import open_spool
 
         def count() -> int:
-            opened = open_spool(relay_config(self._config, self.name, self.domains))
+            opened = open_spool(relay_config(self._config, self.name, self._place))
             try:
                 with opened.store.read() as connection:
                     return int(connection.execute(text("SELECT COUNT(*) FROM recipients")).scalar_one())
@@ -160,7 +161,7 @@ class RelayHost:
                 each.close()
             self.fault = str(error)
             return
-        config = relay_config(self._config, self.name, self.domains)
+        config = relay_config(self._config, self.name, self._place)
         self._relay = relay = Relay(config, [Listening(each, "mx") for each in sockets], reach=LabOnly)
         self._task = asyncio.create_task(self._live(relay, sockets, RelayError))
         ready = asyncio.create_task(relay.ready.wait())

@@ -92,7 +92,12 @@ def check(config: Config) -> Transports:
 
 def links_of(config: Config, hostname: str) -> Links:
     """Connections to other hosts."""
-    return Links(LinkOptions(hostname, ca_file=config.relay.ca_file, idle=config.relay.idle_seconds))
+    settings = config.relay
+    return Links(
+        LinkOptions(
+            hostname, local_addresses=settings.local_addresses, ca_file=settings.ca_file, idle=settings.idle_seconds
+        )
+    )
 
 
 def surroundings(

@@ -36,7 +36,9 @@ class RecipientService:
     ) -> None:
         settings = config.recipients
         rules = parse_rules(settings.rules)
-        self._links = links_for_asking(around.hostname, settings.ask_seconds, config.relay.ca_file)
+        self._links = links_for_asking(
+            around.hostname, settings.ask_seconds, config.relay.ca_file, config.relay.local_addresses
+        )
         connect = self._links if reach is None else reach(self._links)
         self._call = CallAhead(
             replace(around, connect=connect), seconds=settings.ask_seconds, at_once=settings.asks_at_once
