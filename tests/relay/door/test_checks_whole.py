@@ -222,11 +222,7 @@ async def test_mistakes_close_the_door(config: Config) -> None:
         async with client(port) as one:
             await one.read()
             replies = await one.send(*["x@elsewhere.example"] * 4)
-            assert [each[:9] for each in replies] == ["550 5.7.1"] * 4
-            assert (await one.ask("RSET"))[:3] == "250"
-            assert (await one.ask("MAIL FROM:<ann@example.net>")).startswith(
-                "421 4.7.0 your address 127.9.4.1 made 3 mistakes in ten minutes"
-            )
+            assert [each[:9] for each in replies] == ["550 5.7.1"] * 3 + ["421 4.7.0"]
             assert await one.read() == ""
         async with client(port) as again:
             assert (await again.read()).startswith("421 4.7.0 your address 127.9.4.1 made 3 mistakes")

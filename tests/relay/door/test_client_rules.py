@@ -111,6 +111,20 @@ async def test_nobody_waits_longer_than_it_may_take_and_a_fault_counts_as_no_ans
     assert asked.known("a") == "?"
 
 
+async def test_nothing_is_asked_after_the_end() -> None:
+    async def never(key: str) -> tuple[str, float]:
+        await asyncio.Event().wait()
+        return "", 0
+
+    asked = Asked(never, "?", 100.0, Clock())
+    waiting = asyncio.create_task(asked.find("a"))
+    await asyncio.sleep(0)
+    asked.close()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert asked.open == 0
+
+
 async def test_no_more_questions_than_there_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asked_module, "UNDER_WAY", 3)
     go = asyncio.Event()

@@ -251,6 +251,14 @@ def test_mistakes_close_the_door_for_a_while() -> None:
     assert limits.counts["mistakes"] == 3
 
 
+def test_one_mistake_too_many_is_answered_with_that() -> None:
+    limits = Limits(replace(NONE, mistakes=2), Clock())
+    assert [limits.failed(visitor(), "relay") for _ in range(2)] == [None, None]
+    assert text(limits.failed(visitor(), "relay")).startswith("421 4.7.0 your address 192.0.2.1 made 2 mistakes")
+    assert limits.failed(visitor(), "check") is None
+    assert limits.failed(visitor(trusted=True), "relay") is None
+
+
 def test_being_told_to_come_later_is_no_mistake() -> None:
     limits = Limits(replace(NONE, mistakes=1), Clock())
     for what in ("connect", "check", "mail", "unsure", "recipient-unsure", "slow", "spool", "tls", "filter"):

@@ -69,6 +69,11 @@ class Asked(Generic[K, V]):
         # Others may wait for it: whoever leaves does not end it.
         return self._instead if task is None else await asyncio.shield(task)
 
+    def close(self) -> None:
+        """Ask no more; whoever waits hears nothing."""
+        for task in list(self._open.values()):
+            task.cancel()
+
     async def _answer(self, key: K) -> V:
         try:
             async with asyncio.timeout(self._seconds):

@@ -39,12 +39,21 @@ class Checks:
     Attributes:
         checks: for the door.
         running: to be run until the end.
+        closing: to be called then.
         counters: of refusals, by a word for why.
     """
 
     checks: tuple[Check, ...]
     running: tuple[Callable[[], Awaitable[None]], ...]
+    closing: tuple[Callable[[], Awaitable[None] | None], ...]
     counters: tuple[Counter[str], ...]
+
+    async def close(self) -> None:
+        """Ask no more, and keep what was learned."""
+        for each in self.closing:
+            waited = each()
+            if waited is not None:
+                await waited
 
     @property
     def counts(self) -> Counter[str]:
@@ -75,27 +84,32 @@ def make_checks(
     checks: list[Check] = [limits]
     counters = [limits.counts]
     running: list[Callable[[], Awaitable[None]]] = []
+    closing: list[Callable[[], Awaitable[None] | None]] = []
     if settings.greet_delay_seconds:
         checks.append(GreetDelay(settings.greet_delay_seconds))
     if settings.helo != "off":
         hello = HelloRules(settings, frozenset(map(_plain, own)), resolver, clock)
         checks.append(hello)
         counters.append(hello.counts)
+        closing.append(hello.close)
     if settings.ptr != "off":
         names = ReverseNames(settings, resolver, clock)
         checks.append(names)
         counters.append(names.counts)
+        closing.append(names.close)
     if settings.dnsbl:
         public = map(network_from_text, public_networks)
         lists = DnsLists(settings, parse_lists(settings.dnsbl), resolver, clock, public)
         checks.append(lists)
         counters.append(lists.counts)
+        closing.append(lists.close)
     if settings.greylist:
         grey = Greylist(settings, StoredGreyTable(store), clock)
         checks.append(grey)
         counters.append(grey.counts)
         running.append(grey.run)
-    return Checks(tuple(checks), tuple(running), tuple(counters))
+        closing.append(grey.close)
+    return Checks(tuple(checks), tuple(running), tuple(closing), tuple(counters))
 
 
 def _plain(name: str) -> str:

@@ -345,6 +345,7 @@ class Connection(asyncio.Protocol):
 
     async def _check_password(self, user: str, password: str) -> None:
         users = self._door.users
+        wrong = _WRONG
         right = users is not None and await self._loop.run_in_executor(None, users.is_right, user, password)
         if self._closed:
             return
@@ -352,9 +353,9 @@ class Connection(asyncio.Protocol):
             self.visitor.user = user
             log.info("logged in", user=user, client=self.visitor.text)
         else:
-            self._door.failed(self.visitor, "password")
+            wrong = self._door.failed(self.visitor, "password") or _WRONG
             log.warning("not logged in", user=user[:64], client=self.visitor.text)
-        self._handle(self._session.reply(_WELCOME if right else _WRONG))
+        self._handle(self._session.reply(_WELCOME if right else wrong))
 
     # ---------------------------------------------------------------- a message
 
@@ -396,7 +397,7 @@ class Connection(asyncio.Protocol):
             self._handle(self._session.reply(fine if reply is None else self._refuse(reply, what)))
 
     def _refuse(self, reply: Reply, what: str) -> Reply:
-        self._door.failed(self.visitor, what)
+        reply = self._door.failed(self.visitor, what) or reply
         log.info("refused", client=self.visitor.text, what=what, reply=str(reply))
         return reply
 

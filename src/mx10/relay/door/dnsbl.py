@@ -186,6 +186,10 @@ class DnsLists(Check):
         self._asked: Asked[bytes, Standing] = Asked(self._ask, Standing(), settings.dnsbl_seconds * 3, clock)
         self.counts: Counter[str] = Counter()
 
+    def close(self) -> None:
+        """Ask no more."""
+        self._asked.close()
+
     def connect(self, visitor: Visitor) -> None:
         """It is here: ask."""
         if visitor.kind == "mx" and not visitor.trusted and self._is_known_to_lists(visitor.address):

@@ -51,8 +51,10 @@ class Check:
         """It names a recipient that the policy has no objection to."""
         return None
 
-    def failed(self, visitor: Visitor, what: str) -> None:
-        """Something it wanted was refused: a word for what, as ``Door.counts`` has it."""
+    def failed(self, visitor: Visitor, what: str) -> Reply | None:
+        """Something it wanted was refused: a word for what, as ``Door.counts`` has it. A reply: it went too far, and is
+        told this instead."""
+        return None
 
     def left(self, visitor: Visitor) -> None:
         """It is gone."""
@@ -206,11 +208,13 @@ class Door:
             held = held or said.held
         return Judged(head=head, vouched=vouched, held=held)
 
-    def failed(self, visitor: Visitor, what: str) -> None:
-        """Something was refused."""
+    def failed(self, visitor: Visitor, what: str) -> Reply | None:
+        """Something was refused. Returns what to say instead, where that was too much."""
         self.counts["refused", what] += 1
+        instead: Reply | None = None
         for call in self._checks["failed"]:
-            call(visitor, what)
+            instead = call(visitor, what) or instead
+        return instead
 
     def left(self, visitor: Visitor) -> None:
         """A client is gone."""

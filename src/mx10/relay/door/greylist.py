@@ -333,6 +333,13 @@ class Greylist(Check):
                 del self._unwritten[row.key]
         return len(rows)
 
+    async def close(self) -> None:
+        """Write what waits to be written, if the store takes it."""
+        try:
+            await self.write()
+        except StoreError as error:
+            log.warning("greylisting: what was learned last is lost", cause=str(error))
+
     async def tidy(self) -> int:
         """Remove what is too old, and see how much room strangers have left. Returns how many rows went.
 

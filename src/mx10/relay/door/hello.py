@@ -82,6 +82,10 @@ class HelloRules(Check):
         self._asked: Asked[bytes, Status] = Asked(self._ask, Status.FAILURE, SECONDS, clock)
         self.counts: Counter[str] = Counter()
 
+    def close(self) -> None:
+        """Ask no more."""
+        self._asked.close()
+
     def mail(self, visitor: Visitor, parameters: MailParameters) -> None:
         """It begins a message: ask, so that the answer is here when it names a recipient."""
         if self._resolves and not visitor.may_relay and (name := _to_ask(visitor.helo)) is not None:

@@ -177,10 +177,16 @@ class Limits(Check):
             return self._refuse("for-recipient", Reply.of(450, "4.2.1", text))
         return None
 
-    def failed(self, visitor: Visitor, what: str) -> None:
-        """Something it wanted was refused; perhaps that is a mistake of its."""
-        if what in MISTAKES and not visitor.may_relay:
-            self._mistakes.charge(self._network(visitor), self._clock())
+    def failed(self, visitor: Visitor, what: str) -> Reply | None:
+        """Something it wanted was refused; perhaps that is a mistake of its, and one too many."""
+        if what not in MISTAKES or visitor.may_relay:
+            return None
+        network, now = self._network(visitor), self._clock()
+        if wait := self._mistakes.wait(network, now):
+            self._mistakes.charge(network, now)
+            return self._too_many_mistakes(visitor, wait)
+        self._mistakes.charge(network, now)
+        return None
 
     def left(self, visitor: Visitor) -> None:
         """It is gone."""

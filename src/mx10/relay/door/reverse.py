@@ -101,6 +101,10 @@ class ReverseNames(Check):
         )
         self.counts: Counter[str] = Counter()
 
+    def close(self) -> None:
+        """Ask no more."""
+        self._asked.close()
+
     def connect(self, visitor: Visitor) -> None:
         """It is here: ask."""
         if visitor.kind == "mx" and not visitor.trusted:

@@ -168,7 +168,7 @@ class DoorService:
             verifier=recipients.recipients,
             learned=[recipients.recipients.delivered],
             running=[recipients.recipients.run, *self.checks.running],
-            closing=[recipients.close],
+            closing=[recipients.close, self.checks.close],
         )
 
     def _checks(self) -> Checks:
