@@ -250,6 +250,10 @@ async def test_those_who_are_known_are_asked_for_again(store: Store, port: int) 
             home.clock.now += TIDY_MS + 1
             await home.recipients.tick(home.clock.now)
             await settled(home)
+            assert host.asked == []
+            home.clock.now += HOUR_MS
+            await home.recipients.tick(home.clock.now)
+            await settled(home)
             assert sorted(host.asked) == ["ada@example.org", "bob@example.org", "carol@example.org"]
             assert host.made_up
         # Thirty days from now on.
@@ -528,6 +532,18 @@ async def test_the_memory_is_bounded(store: Store, monkeypatch: pytest.MonkeyPat
     memory.learn(known("", exists=False))
     memory.learn(known("y"))
     assert memory.unwritten == 2
+
+
+async def test_what_expired_is_removed_in_pieces(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory_module, "PIECE", 10)
+    monkeypatch.setattr(memory_module, "TIDIED", 30)
+    memory = Memory(store)
+    for number in range(45):
+        memory.learn(known(f"u{number}"))
+    memory.learn(known("ada", NOW + 1))
+    await memory.write()
+    assert [await memory.tidy(NOW + DAY_MS) for _ in range(3)] == [30, 15, 0]
+    assert count_known(store, NOW) == {"example.org": 1}
 
 
 async def test_others_are_seen_after_a_minute(store: Store) -> None:

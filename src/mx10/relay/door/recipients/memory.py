@@ -28,6 +28,8 @@ MAX_UNKNOWN: Final = 200_000
 memory alone."""
 PIECE: Final = 500
 """Rows of one statement."""
+TIDIED: Final = 20_000
+"""Rows that are removed at one time."""
 _REPLY: Final = 300
 """Characters of a reply that are kept."""
 
@@ -45,6 +47,12 @@ _OLD: Final = text(
     f"SELECT {_COLUMNS} FROM known_recipients WHERE (domain > :domain OR (domain = :domain AND local > :local))"
     " AND known = 1 AND at < :before AND expires_at > :now ORDER BY domain, local LIMIT :limit"
 )
+
+_REMOVE: Final = text(
+    "DELETE FROM known_recipients WHERE (domain, local) IN"
+    " (SELECT domain, local FROM known_recipients WHERE expires_at <= :now LIMIT :limit)"
+)
+_UNKNOWN: Final = "SELECT count(*) FROM known_recipients WHERE known = 0"
 
 _Key = tuple[str, str]
 
@@ -186,7 +194,7 @@ class Memory:
         return await asyncio.to_thread(read)
 
     async def tidy(self, now: int) -> int:
-        """Remove what expired, and see how much room strangers have left.
+        """Remove what expired, ``TIDIED`` rows at most, and see how much room strangers have left.
 
         Returns:
             Rows removed.
@@ -196,10 +204,16 @@ class Memory:
         """
 
         def clean() -> tuple[int, int]:
-            with self._store.begin() as connection:
-                gone = connection.execute(text("DELETE FROM known_recipients WHERE expires_at <= :now"), {"now": now})
-                count = connection.execute(text("SELECT count(*) FROM known_recipients WHERE known = 0")).scalar_one()
-            return gone.rowcount, count
+            removed = 0
+            # In pieces: mail that is being taken waits for each.
+            while removed < TIDIED:
+                with self._store.begin() as connection:
+                    gone = connection.execute(_REMOVE, {"now": now, "limit": PIECE}).rowcount
+                removed += gone
+                if gone < PIECE:
+                    break
+            with self._store.read() as connection:
+                return removed, connection.execute(text(_UNKNOWN)).scalar_one()
 
         removed, unknown = await asyncio.to_thread(clean)
         self._unknown_is_full = unknown >= MAX_UNKNOWN

@@ -35,6 +35,8 @@ WRITE_SECONDS: Final = 1.0
 """How often what was learned is written."""
 TIDY_MS: Final = 60_000
 """How often what expired is removed, and those looked for who are to be asked for again."""
+ROUNDS: Final = 24
+"""How often, in ``recipients.refresh_hours``, the table is gone through for those who are to be asked for again."""
 PIECE: Final = 500
 """Recipients of one round of asking again."""
 DAY_MS: Final = 86_400_000
@@ -94,6 +96,7 @@ class Recipients:
         self._queries: dict[Path, Query | None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._asked_again_from = ("", "")
+        self._asked_again_at = 0
         self._asking_again: set[str] = set()
         self._tidied_at = tidied_at
         self._in_trouble = False
@@ -360,8 +363,15 @@ class Recipients:
 
     async def _ask_again(self, call: CallAhead, now: int) -> None:
         """Ask for some of those who are known, in turn, who were not heard of for a day."""
+        if now < self._asked_again_at <= now + self._refresh_ms:
+            return
         rows = await self._memory.old(self._asked_again_from, now - self._refresh_ms, now, PIECE)
-        self._asked_again_from = (rows[-1].domain, rows[-1].local) if len(rows) == PIECE else ("", "")
+        if len(rows) == PIECE:
+            self._asked_again_from = rows[-1].domain, rows[-1].local
+        else:
+            # Once round. To look through a million rows each minute for those that are due is not worth it.
+            self._asked_again_from = ("", "")
+            self._asked_again_at = now + self._refresh_ms // ROUNDS
         by_domain: dict[str, list[Known]] = {}
         for row in rows:
             if row.source is not Source.SQL and self._rules.of(row.domain).ask and self._ours(row.domain) is not False:
