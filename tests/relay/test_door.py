@@ -240,7 +240,7 @@ def test_headers_in_pieces(size: int) -> None:
     )
     reader = HeaderReader("mx.mx10.test")
     kept = b"".join(reader.feed(message[at : at + size]) for at in range(0, len(message), size)) + reader.finish()
-    assert (reader.received, reader.delivered_to) == (2, {"a@b.example"})
+    assert (reader.received, reader.delivered_to) == (2, frozenset({"a@b.example"}))
     # RFC 8601 section 5: what claims to be found out by us, and was not, goes.
     assert kept == message.replace(
         b"Authentication-Results: mx.mx10.test; dkim=pass\r\n header.d=x\r\n"
