@@ -257,3 +257,13 @@ def test_a_store_that_cannot_be_used(capsys: Capture, monkeypatch: pytest.Monkey
     (tmp_path / "spool").write_text("in the way")
     shown = run(capsys, "example.com", code=3)
     assert "the spool" in shown
+
+
+def test_with_postgresql(capsys: Capture, monkeypatch: pytest.MonkeyPatch, postgresql_url: str) -> None:
+    monkeypatch.setenv("MX10_STORE__URL", postgresql_url)
+    with hosts(Primary(address="127.9.0.1", known={"postmaster@example.com"})) as port:
+        monkeypatch.setenv("MX10_RELAY__PORT", str(port))
+        assert "set up: the relay takes its mail\n" in run(capsys, "example.com")
+        assert "(it did before)" in run(capsys, "example.com")
+    assert run(capsys, "--list").split()[-1] == "1"
+    assert "takes no more mail" in run(capsys, "--remove", "example.com")
