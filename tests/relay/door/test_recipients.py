@@ -44,7 +44,7 @@ from mx10.relay.values import NewRecipient
 from mx10.smtp.replies import Reply
 from mx10.store.connect import Store, open_store
 from tests.relay.primary import Primary
-from tests.relay.talker import CLOSE, OFFERS, STALL, until
+from tests.relay.talker import CLOSE, DRIP, ENDLESS_LINE, ENDLESS_REPLY, OFFERS, RESET, STALL, until
 from tests.routing.dns_world import SETTINGS, World
 
 WORLD = """
@@ -372,6 +372,28 @@ async def test_only_what_is_about_the_recipient_counts(
                 Verdict.UNSURE: 0,
             }[verdict]
         )
+    store.close()
+
+
+@pytest.mark.parametrize("stage", ["GREETING", "EHLO", "MAIL", "RCPT"])
+async def test_a_hostile_primary_says_nothing_and_keeps_nobody(tmp_path: Path, stage: str) -> None:
+    store = open_store(f"sqlite:///{tmp_path}/mx10.db", create=True)
+    does = (STALL, CLOSE, RESET, DRIP, ENDLESS_LINE, ENDLESS_REPLY, b"\0\xff\r\n", b"250 2.1.5 ok\n" * 50, b"550")
+
+    async def one(what: bytes) -> None:
+        with socket.socket() as free:
+            free.bind(("127.9.2.1", 0))
+            port = free.getsockname()[1]
+        async with primary(port, says={stage: what}).listening(), house(store, port, seconds=0.5) as home:
+            began = time.monotonic()
+            answer = await home.verify("ada@example.org")
+            assert answer.verdict in (Verdict.UNSURE, Verdict.KNOWN), (what, answer)
+            # Only one who says 250 out of turn is believed.
+            assert answer.verdict is Verdict.UNSURE or what.startswith(b"250 2"), (what, answer)
+            assert time.monotonic() - began < 10
+            assert home.call.waiting == 0
+
+    await asyncio.gather(*map(one, does))
     store.close()
 
 
