@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from mx10.config import Config, RelaySettings
 from mx10.logs import configure
 from mx10.nameserver.listeners import ListenError, bind_stream, parse_address
+from mx10.nameserver.metrics_page import MetricsPage
 from mx10.nameserver.stewardship import plan
 from mx10.nameserver.supervisor import Companion, StartError, Supervisor
 
@@ -58,7 +59,10 @@ def relay(config: Config) -> list[Companion]:
     patience = process.STOP_SECONDS + 2
 
     def live(control: socket.socket, sockets: Sequence[socket.socket]) -> None:
-        process.live(config, _listening(sockets), control)
+        page: process.ServePage | None = None
+        if settings.metrics_listen:
+            page = lambda text: MetricsPage(settings.metrics_listen, text).run  # noqa: E731
+        process.live(config, _listening(sockets), control, page)
 
     def door(number: int) -> Companion:
         def live_door(control: socket.socket, sockets: Sequence[socket.socket]) -> None:

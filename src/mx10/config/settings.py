@@ -611,6 +611,10 @@ class RelaySettings:
     probe_longest_seconds: Annotated[int, Range(1, 86400)] = 300
     """Seconds between two such attempts at most: so much after a primary is back its mail begins to flow."""
 
+    metrics_listen: tuple[AddressAndPort, ...] = ()
+    """Addresses to show the relay's metrics at, for Prometheus: `http://ADDRESS:PORT/metrics`. Anybody who reaches it
+    can read them."""
+
     postmaster: str = ""
     """Address that gets mail to our postmaster, and double bounces. Empty: such mail is refused, and double bounces
     are dropped, counted and logged."""

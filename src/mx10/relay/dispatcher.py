@@ -20,6 +20,7 @@ from mx10.relay.courier.ways import Way, Ways
 from mx10.relay.hosts import HostMemory
 from mx10.relay.jobs import FromSpool, Job, letter_of
 from mx10.relay.loading import Message, Page, Pages
+from mx10.relay.metrics import Tallies
 from mx10.relay.queue import DOWN_LOADED, LOW, Hop
 from mx10.relay.settling import Settler
 from mx10.relay.spool.opening import Opened
@@ -129,8 +130,7 @@ class Dispatcher:
         self._wake = asyncio.Event()
         self._change = 0
         self.counts: Counter[str] = Counter()
-        self.latencies: list[float] = []
-        """Seconds from arrival to delivery, since somebody looked (the metrics)."""
+        self.tallies = Tallies()
 
     # ---------------------------------------------------------------- what came
 
@@ -388,10 +388,10 @@ class Dispatcher:
             job.whole = False
         self._settler.settle(job, fates, steps, hop, now, self._drop, self._again)
         for fate in fates:
+            self.tallies.told(fate)
             if fate.end is End.DELIVERED:
                 self.counts["delivered"] += 1
-                if len(self.latencies) < 100_000:
-                    self.latencies.append((now - job.message.arrived_at) / 1000)
+                self.tallies.delivered((now - job.message.arrived_at) / 1000)
             elif fate.end is End.LATER:
                 self.counts["deferred"] += 1
                 hop.window = max(1.0, hop.window - 0.25)
@@ -691,6 +691,16 @@ class Dispatcher:
                 task.cancel()
             if late:
                 await asyncio.wait(late, timeout=1.0)
+
+    @property
+    def in_flight(self) -> int:
+        """Messages on their way."""
+        return self._in_flight
+
+    @property
+    def hops_down(self) -> int:
+        """Next hops that are down."""
+        return sum(1 for hop in self.hops.values() if hop.down_since)
 
     @property
     def in_memory(self) -> int:

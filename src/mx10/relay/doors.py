@@ -10,6 +10,7 @@ import asyncio
 import marshal
 import os
 import socket
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from typing import Any, Final, cast
@@ -32,6 +33,8 @@ MAX_FRAME: Final = 1 << 28
 SOCKET: Final = "doors.sock"
 RETRY_SECONDS: Final = 0.2
 """Between two attempts to reach the relay's process."""
+COUNT_SECONDS: Final = 1.0
+"""Between two reports of what was counted."""
 _AWAY: Final = "the relay's process is being started again"
 
 log = get_logger("relay")
@@ -112,6 +115,8 @@ class DoorDesk:
         self._taken = taken
         self._server: asyncio.Server | None = None
         self._doors: set[_Frames] = set()
+        self.counts: Counter[tuple[str, str]] = Counter()
+        """Of all doors, as ``Door.counts``."""
 
     async def __aenter__(self) -> "DoorDesk":
         path = socket_path(Opened(self._spool.store, self._spool.folder))
@@ -136,6 +141,9 @@ class DoorDesk:
         return door
 
     def _keep(self, door: _Frames, frame: Any) -> None:
+        if len(frame) == 1:
+            self.counts.update(frame[0])
+            return
         sequence, messages, recipients, envelope, head = frame
 
         def done(error: StoreError | None) -> None:
@@ -183,6 +191,12 @@ class RemoteWriter:
         """Nothing more is written."""
         if self._link is not None:
             self._link.close()
+
+    def count(self, counts: Counter[tuple[str, str]]) -> None:
+        """Pass on what was counted, and begin anew."""
+        if self._link is not None and counts:
+            self._link.send((dict(counts),))
+            counts.clear()
 
     async def run(self) -> None:
         """Keep the connection, until cancelled."""
@@ -237,7 +251,14 @@ async def _live(config: Config, number: int, listening: Sequence[Listening], con
         around, _ = surroundings(config, hostname, transports, resolver, links)
         entrance = DoorService(config, spool, around, opened.store, lambda _: None)
         await entrance.prepare(stack)
-        tasks = [loop.create_task(forever(each)) for each in (writer.run, *entrance.services.running)]
+
+        async def count() -> None:
+            while True:
+                await asyncio.sleep(COUNT_SECONDS)
+                writer.count(entrance.door.counts)
+
+        running = (writer.run, count, *entrance.services.running)
+        tasks = [loop.create_task(forever(each)) for each in running]
         await entrance.listen(listening)
         log.info("door ready", door=number, listening=", ".join(each.address for each in listening))
         try:

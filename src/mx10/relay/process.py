@@ -9,6 +9,7 @@ import asyncio
 import gc
 import socket
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, suppress
 from typing import Any, Final
@@ -23,6 +24,7 @@ from mx10.relay.dispatcher import Dispatcher
 from mx10.relay.door.service import DoorService
 from mx10.relay.hosts import HostMemory
 from mx10.relay.journal import Journal
+from mx10.relay.metrics import Meter
 from mx10.relay.nodes import Nodes
 from mx10.relay.queue import Schedule
 from mx10.relay.settling import Settler
@@ -32,15 +34,22 @@ from mx10.relay.spool.writing import Writer
 from mx10.relay.values import name_of
 from mx10.resolver import Forwarder
 
+ServePage = Callable[[Callable[[], bytes]], Callable[[], Awaitable[None]]]
+"""Given what makes a text, what serves it until cancelled."""
 STOP_SECONDS: Final = 5.0
 """How long what is on its way may take when we are told to stop."""
 
 log = get_logger("relay")
 
 
-def live(config: Config, listening: Sequence[Listening], control: socket.socket) -> None:
+def live(config: Config, listening: Sequence[Listening], control: socket.socket, page: ServePage | None = None) -> None:
     """The life of the process: until ``control`` ends."""
-    run(Relay(config, listening).run(control))
+
+    async def life() -> None:
+        # Made within the loop that it belongs to.
+        await Relay(config, listening, page=page).run(control)
+
+    run(life())
 
 
 def run(life: Coroutine[Any, Any, None]) -> None:
@@ -61,15 +70,22 @@ class Relay:
     Args:
         listening: bound sockets; without any, the door is elsewhere.
         reach: what stands before the connections to other hosts: the lab lets none leave the machine.
+        page: serves the text of metrics; None: there are none to be seen.
     """
 
     def __init__(
-        self, config: Config, listening: Sequence[Listening], *, reach: Callable[[Connector], Connector] | None = None
+        self,
+        config: Config,
+        listening: Sequence[Listening],
+        *,
+        reach: Callable[[Connector], Connector] | None = None,
+        page: ServePage | None = None,
     ) -> None:
         self._config = config
         self._settings = config.relay
         self._listening = listening
         self._reach = reach
+        self._page = page
         self.ready = asyncio.Event()
         """Set when mail is taken."""
         self.entrance: DoorService
@@ -142,11 +158,15 @@ class Relay:
             services.running += [self.dispatcher.run, self.settler.run]
             if not opened.store.is_sqlite:
                 services.running.append(Nodes(opened.store, node, clock, self.dispatcher.rescan).run)
-            tasks = [loop.create_task(forever(each)) for each in services.running]
+            elsewhere: Counter[tuple[str, str]] = Counter()
             if not self._listening:
                 from mx10.relay.doors import DoorDesk
 
-                await stack.enter_async_context(DoorDesk(self.spool, self._taken))
+                elsewhere = (await stack.enter_async_context(DoorDesk(self.spool, self._taken))).counts
+            if self._page is not None:
+                meter = Meter(self, lambda: elsewhere)
+                services.running += [meter.run, self._page(meter.page)]
+            tasks = [loop.create_task(forever(each)) for each in services.running]
             await self.entrance.listen(self._listening)
             where = ", ".join(each.address for each in self._listening)
             log.info("relay ready", listening=where or "elsewhere", hostname=hostname, spool=opened.store.place)
