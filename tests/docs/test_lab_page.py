@@ -66,7 +66,7 @@ def test_every_exchanger_that_runs_is_told_of() -> None:
 def test_the_example_of_a_backup_is_as_shown() -> None:
     block = TEXT.partition("## Mail")[2].partition("```console\n")[2].partition("```")[0]
     steps = re.findall(r"^\$ (.*)\n((?:[^$].*\n)*)", block, re.MULTILINE)
-    assert len(steps) == 6
+    assert len(steps) == 7
     port = free_port()
     with running(port):
         for command, shown in steps:

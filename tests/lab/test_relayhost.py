@@ -164,6 +164,14 @@ async def test_commands_look_into_its_spool(start: Start, own_zones: Path) -> No
     code, out, errors = await command(lab, "backup", "backup.example", "--json")
     assert code == 0, errors
     assert json.loads(out)["hostname"] == RELAY
+    await change(lab, "down", *BETTER)
+    async with talking(BACKUP, lab.exchangers.port) as client:
+        assert (await client.send("sales@backup.example")).startswith("250 ")
+    # Also while it is down.
+    await change(lab, "down", RELAY)
+    code, out, errors = await command(lab, "queue", "list", "--json")
+    assert code == 0, errors
+    assert "sales@backup.example" in out
     zone = own_zones / "mailbackup.example.zone"
     zone.write_text(zone.read_text().replace('"lab relay"', '"lab mail"'))
 

@@ -32,10 +32,10 @@ _TOUR: Final = (
     ("which failures together stop all mail", "{mx10} --lab route equal.example --all-down"),
     ("no mail; nobody can tell; private addresses", "{mx10} --lab route null.example lame.test mx-private.test"),
     ("MX records, with the addresses of their hosts", "{mx10} --lab lookup startup.example 例え.テスト"),
-    ("a message on its way, with each step", _SEND),
-    ("primary and secondary down: send it again, and the backup has it", f"{{mx10}} lab down {_BETTER}"),
-    ("it waits there", "{mx10} lab list mailbackup"),
-    ("and comes when they are up again", "{mx10} lab back"),
+    ("primary and secondary off", f"{{mx10}} lab down {_BETTER}"),
+    ("so a message goes to the backup: each step of it", _SEND),
+    ("it waits there", "{mx10} --lab queue list"),
+    ("and arrives, when they are on again", "{mx10} lab back"),
     ("what they took", "{mx10} lab mail"),
 )
 
