@@ -24,6 +24,7 @@ VERBS: Final = {
     "send": "mx10.cli.send",
     "backup": "mx10.cli.backup",
     "queue": "mx10.cli.queue",
+    "relay-user": "mx10.cli.relay_user",
     "zone": "mx10.cli.zone",
     "store": "mx10.cli.store",
     "nameserver": "mx10.cli.nameserver",

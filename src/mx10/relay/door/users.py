@@ -88,7 +88,9 @@ class Users:
         drawn = [
             hmac.digest(self._secret, f"{what}:{name}".encode(), "sha256") for what in ("salt", "stored", "server")
         ]
-        return ScramKeys(drawn[0][:16], ITERATIONS, drawn[1], drawn[2])
+        # As those of the others look.
+        iterations = next((keys.iterations for keys in self._users.values()), ITERATIONS)
+        return ScramKeys(drawn[0][:16], iterations, drawn[1], drawn[2])
 
     def is_right(self, name: str, password: str) -> bool:
         """Whether a password is the user's. Takes milliseconds on purpose: not in the loop."""
