@@ -1,8 +1,10 @@
 """The checks of the door in a relay that runs, with clients that come over sockets from several addresses."""
 
 import asyncio
+import base64
 import contextlib
 import socket
+import ssl
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
@@ -16,8 +18,13 @@ from mx10.config import Config, RecipientSettings, RelaySettings, ResolverSettin
 from mx10.config.settings import DoorSettings, NameserverSettings
 from mx10.relay.basics import Listening, RelayError, check
 from mx10.relay.door import greylist as greylist_module
+from mx10.relay.door.limits import Limits
+from mx10.relay.door.users import to_line
+from mx10.relay.door.values import Kind
 from mx10.relay.process import Relay
 from mx10.relay.spool.opening import open_spool
+from mx10.smtp.auth import ScramKeys
+from tests.nameserver.test_tls import write_certificate
 from tests.relay.talker import until
 from tests.routing.dns_world import World, serving
 
@@ -49,11 +56,11 @@ def config(tmp_path: Path) -> Iterator[Config]:
 
 
 @contextlib.asynccontextmanager
-async def relaying(config: Config, **door: Any) -> AsyncIterator[tuple[Relay, int]]:
+async def relaying(config: Config, kind: Kind = "mx", **door: Any) -> AsyncIterator[tuple[Relay, int]]:
     """A relay, and its port."""
     listening = socket.create_server((HERE, 0))
     listening.setblocking(False)
-    relay = Relay(replace(config, door=DoorSettings(**door)), [Listening(listening, "mx")])
+    relay = Relay(replace(config, door=DoorSettings(**door)), [Listening(listening, kind)])
     control, ours = socket.socketpair()
     task = asyncio.create_task(relay.run(control))
     ready = asyncio.create_task(relay.ready.wait())
@@ -232,7 +239,7 @@ async def test_mistakes_close_the_door(config: Config) -> None:
 
 
 async def test_rates(config: Config) -> None:
-    limits = {"messages_per_minute": 2, "recipient_messages_per_minute": 1}
+    limits: dict[str, Any] = {"messages_per_minute": 2, "recipient_messages_per_minute": 1}
     async with relaying(config, **limits) as (_, port), client(port) as one:
         await one.read()
         assert await one.send("x@example.org") == ["250 2.1.5", "250 2.0.0"]
@@ -245,7 +252,7 @@ async def test_rates(config: Config) -> None:
 
 async def test_trusted_networks_meet_the_limits_of_senders(config: Config) -> None:
     trusting = replace(config, relay=replace(config.relay, trusted=("127.9.4.1/32",)))
-    limits = {"messages_per_minute": 1, "sender_messages_per_hour": 2}
+    limits: dict[str, Any] = {"messages_per_minute": 1, "sender_messages_per_hour": 2}
     async with relaying(trusting, **limits) as (_, port), client(port) as one:
         await one.read()
         assert [await one.send("x@example.org") for _ in range(2)] == [["250 2.1.5", "250 2.0.0"]] * 2
@@ -282,6 +289,90 @@ async def test_a_connection_without_messages_ends_however_busy_it_looks(config: 
             await asyncio.sleep(0.1)
         assert said.startswith("421 4.4.2 ")
         assert (await other.ask("NOOP")).startswith("250 ")
+
+
+# TLS before anything else
+
+
+@pytest.fixture
+def secured(config: Config, tmp_path: Path) -> Config:
+    certificate, key = write_certificate(tmp_path, "relay.example.net")
+    users = tmp_path / "users"
+    users.write_text(to_line("ada", ScramKeys.of("s3cret", b"0123456789abcdef")) + "\n")
+    return replace(config, relay=replace(config.relay, tls_certificate=certificate, tls_key=key, users=users))
+
+
+def anything() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+async def test_users_over_tls_from_the_first_octet_are_asked_for_no_names(secured: Config) -> None:
+    rules: dict[str, Any] = {"helo": "resolves", "ptr": "confirmed", "dnsbl": ("zen.example",), "greylist": True}
+    async with relaying(secured, "submissions", greet_delay_seconds=9, **rules) as (relay, port):
+        reader, writer = await asyncio.open_connection(HERE, port, ssl=anything(), local_addr=("127.9.4.3", 0))
+        ada = Client(reader, writer)
+        assert (await ada.read()).startswith("220 ")
+        await ada.ask("EHLO laptop")
+        assert (await ada.ask("MAIL FROM:<ada@example.org>")).startswith("530 ")
+        credentials = base64.b64encode(b"\0ada\0s3cret").decode()
+        assert (await ada.ask(f"AUTH PLAIN {credentials}")).startswith("235 ")
+        await ada.ask("MAIL FROM:<ada@example.org>")
+        assert (await ada.ask("RCPT TO:<somebody@elsewhere.example>")).startswith("250 ")
+        await ada.ask("DATA")
+        assert (await ada.ask("Subject: hello\r\n\r\nworld\r\n.")).startswith("250 2.0.0 ")
+        assert "with ESMTPSA id" in heads(secured)[0]
+        writer.close()
+        await until(lambda: not relay.entrance.connections)
+
+
+async def test_connections_count_before_they_are_encrypted(secured: Config) -> None:
+    async with relaying(secured, "submissions", connections_per_network=2) as (relay, port):
+        async with client(port) as silent, client(port) as wrong:
+            await until(lambda: relay.entrance.connections == 2)
+            with pytest.raises((ssl.SSLError, OSError)):
+                await asyncio.open_connection(HERE, port, ssl=anything(), local_addr=("127.9.4.1", 0))
+            wrong.writer.write(b"EHLO one.example.net\r\n")
+            with contextlib.suppress(ConnectionError):
+                assert b"220" not in await wrong.reader.read()
+            await until(lambda: relay.entrance.connections == 1)
+            _, writer = await asyncio.open_connection(HERE, port, ssl=anything(), local_addr=("127.9.4.1", 0))
+            writer.close()
+            silent.writer.transport.abort()
+        await until(lambda: not relay.entrance.connections)
+        assert relay.entrance.door.counts["refused", "tls"] == 2
+        assert relay.entrance.checks.counts == {"connections-at-once": 1}
+
+
+async def test_a_new_certificate_is_used_without_a_new_start(secured: Config, tmp_path: Path) -> None:
+    async def shown(port: int) -> bytes:
+        _, writer = await asyncio.open_connection(HERE, port, ssl=anything())
+        found: bytes = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        writer.close()
+        return found
+
+    async with relaying(secured, "submissions") as (_, port):
+        before = await shown(port)
+        assert await shown(port) == before
+        await asyncio.to_thread(write_certificate, tmp_path, "relay.example.net")
+        assert await shown(port) != before
+
+
+async def test_nothing_stays_of_clients_that_leave_within_the_handshake(secured: Config) -> None:
+    async with relaying(secured) as (relay, port):
+        for sent in (b"", b"\x16\x03\x01\x02", b"garbage\r\n"):
+            for _ in range(3):
+                async with client(port) as one:
+                    await one.read()
+                    await one.ask("EHLO one.example.net")
+                    assert (await one.ask("STARTTLS")).startswith("220 ")
+                    one.writer.write(sent)
+                    await one.writer.drain()
+        await until(lambda: not relay.entrance.connections)
+        limits = relay.entrance.checks.checks[0]
+        assert isinstance(limits, Limits)
+        assert limits.open == 0
 
 
 async def test_a_list_that_cannot_be_one_is_told_at_the_start(config: Config) -> None:

@@ -115,25 +115,34 @@ class Connection(asyncio.Protocol):
         if not peer:  # it is gone already
             transport.abort()
             return
-        secure = transport.get_extra_info("ssl_object")
+        tls_first = entrance.kind == "submissions"
         address = _octets(peer[0])
         self.visitor = Visitor(
             address,
             peer[1],
             entrance.at,
             entrance.kind,
-            tls=_shown(secure) if secure is not None else "",
             trusted=entrance.trusts(address),
         )
         self._session = ServerSession(
             entrance.options,
-            tls=secure is not None,
+            tls=tls_first,
             nonce=secrets.token_urlsafe(18) if entrance.options.mechanisms else "",
         )
         self._here.add(self)
         self._touch()
         decision = self._door.connect(self.visitor)
-        if decision is None:
+        if tls_first:
+            # The handshake is ours, so that a client counts, and has an end, before it is through. Who is turned away
+            # would not understand why.
+            if isinstance(decision, Reply):
+                self._door.failed(self.visitor, "connect")
+                self._closed = True
+                transport.abort()
+            else:
+                transport.pause_reading()
+                self._later(self._secure(decision))
+        elif decision is None:
             self._session.greet()
             self._flush()
         elif isinstance(decision, Reply):
@@ -155,12 +164,13 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._closed = True
+        if self not in self._here:
+            return  # it was gone before it began, or that is known
         self._here.discard(self)
-        if self._task is not None:
+        if self._task is not None and self._task is not asyncio.current_task():
             self._task.cancel()
         self._forget()
-        if hasattr(self, "visitor"):
-            self._door.left(self.visitor)
+        self._door.left(self.visitor)
 
     def pause_writing(self) -> None:
         """It does not take our replies: so we take no commands."""
@@ -316,6 +326,20 @@ class Connection(asyncio.Protocol):
             self._close()
 
     async def _start_tls(self) -> None:
+        if await self._handshake():
+            self.visitor.helo, self.visitor.esmtp, self.visitor.user = "", False, ""
+            self._session.tls_started()
+
+    async def _secure(self, decision: Any) -> None:
+        """TLS from the first octet on, then the greeting."""
+        if decision is not None and await decision is not None:
+            self._close()
+        elif not self._closed and await self._handshake():
+            self._session.greet()
+            self._flush()
+
+    async def _handshake(self) -> bool:
+        """Whether the connection is encrypted now."""
         assert self._entrance.tls is not None
         assert self._transport is not None
         self._upgrading = True
@@ -331,17 +355,17 @@ class Connection(asyncio.Protocol):
         except (OSError, ssl.SSLError, ConnectionError) as error:
             log.info("no TLS", client=self.visitor.text, cause=str(error)[:200])
             self._door.failed(self.visitor, "tls")
-            if self._transport is not None:
-                self._transport.abort()
-            return
+            self._transport.abort()
+            # Where it broke within the handshake, asyncio does not say so.
+            self.connection_lost(error)
+            return False
         if transport is None or self._closed:
-            return
+            return False
         self._transport = transport
         self._upgrading = False
         self.visitor.tls = _shown(transport.get_extra_info("ssl_object"))
-        self.visitor.helo, self.visitor.esmtp, self.visitor.user = "", False, ""
-        self._session.tls_started()
         self._touch()
+        return True
 
     async def _check_password(self, user: str, password: str) -> None:
         users = self._door.users

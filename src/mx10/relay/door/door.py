@@ -39,10 +39,6 @@ class Check:
         """It is here."""
         return None
 
-    def hello(self, visitor: Visitor) -> Decision:
-        """It said who it is."""
-        return None
-
     def mail(self, visitor: Visitor, parameters: MailParameters) -> Decision:
         """It begins a message."""
         return None
@@ -131,7 +127,7 @@ class Door:
         """(what, why): ``accepted`` and ``refused`` with a reason, for the metrics."""
         self._checks = {
             phase: [getattr(each, phase) for each in checks if getattr(type(each), phase) is not getattr(Check, phase)]
-            for phase in ("connect", "hello", "mail", "recipient", "failed", "left")
+            for phase in ("connect", "mail", "recipient", "failed", "left")
         }
         self._looked = 0.0
         self._free = 1 << 62
@@ -139,10 +135,6 @@ class Door:
     def connect(self, visitor: Visitor) -> Decision:
         """Whether a client is to be greeted."""
         return self._ask("connect", visitor)
-
-    def hello(self, visitor: Visitor) -> Decision:
-        """Whether what a client calls itself will do."""
-        return self._ask("hello", visitor)
 
     def mail(self, visitor: Visitor, parameters: MailParameters) -> Decision:
         """Whether a message may begin."""

@@ -218,8 +218,7 @@ class DoorService:
                 return _TurnedAway()
             return Connection(self.door, entrance, self._connections, clock)
 
-        tls = make_tls() if make_tls is not None and listening.kind == "submissions" else None
-        return await loop.create_server(protocol, sock=listening.socket, backlog=1024, ssl=tls)
+        return await loop.create_server(protocol, sock=listening.socket, backlog=1024)
 
     async def _sweep(self) -> None:
         """Close connections that are too slow."""
