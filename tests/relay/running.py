@@ -3,19 +3,21 @@
 import asyncio
 import contextlib
 import socket
-import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+
+from sqlalchemy import text
 
 from mx10.config import Config, RelaySettings, StoreSettings
 from mx10.config.settings import NameserverSettings
 from mx10.relay.basics import Listening, RelayError
 from mx10.relay.door.values import Kind
 from mx10.relay.process import Relay
+from mx10.relay.spool.opening import open_spool
 
 
-def relay_config(folder: Path, **settings: Any) -> Config:
+def relay_config(folder: Path, *, url: str = "", **settings: Any) -> Config:
     """A configuration whose relay passes everything to a port where nobody listens, unless told otherwise."""
     usual: dict[str, Any] = {
         "hostname": "mx.mx10.test",
@@ -25,7 +27,7 @@ def relay_config(folder: Path, **settings: Any) -> Config:
     }
     return Config(
         nameserver=NameserverSettings(listen=()),
-        store=StoreSettings(url=f"sqlite:///{folder}/mx10.db"),
+        store=StoreSettings(url=url or f"sqlite:///{folder}/mx10.db"),
         relay=RelaySettings(**{**usual, **settings}),
     )
 
@@ -99,6 +101,26 @@ class Client:
 
 def spooled(config: Config, what: str) -> list[Any]:
     """Rows of the spool's database."""
-    path = Path(config.store.url.removeprefix("sqlite:///")).parent / "spool" / "spool.db"
-    with contextlib.closing(sqlite3.connect(path)) as connection:
-        return connection.execute(what).fetchall()
+    opened = open_spool(config)
+    try:
+        with opened.store.read() as connection:
+            return [tuple(row) for row in connection.execute(text(what))]
+    finally:
+        opened.store.close()
+
+
+async def empty(config: Config, seconds: float = 20.0) -> None:
+    """Wait until nothing is in the spool."""
+    async with asyncio.timeout(seconds):
+        while spooled(config, "SELECT COUNT(*) FROM messages") != [(0,)]:  # noqa: ASYNC110  # another's database
+            await asyncio.sleep(0.05)
+
+
+async def until(config: Config, what: str, wanted: list[Any], seconds: float = 20.0) -> None:
+    """Wait until a look at the spool shows something."""
+    found = spooled(config, what)
+    deadline = asyncio.get_running_loop().time() + seconds
+    while found != wanted:
+        assert asyncio.get_running_loop().time() < deadline, found
+        await asyncio.sleep(0.05)
+        found = spooled(config, what)

@@ -20,9 +20,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--random", action="store_true", help="draw a password and print it as well")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.epilog = (
-        "The password is asked for, or read from standard input, a line; it is never an argument, which everybody"
-        " on the machine could see. Add the line that is printed to the file that relay.users names; the relay reads it again"
-        " by itself. Exit codes: 0 made, 2 the name or the password will not do."
+        "The password is asked for, or read from standard input, a line; it is never an argument, which everybody on"
+        " the machine could see. Add the line that is printed to the file that relay.users names; the relay reads it"
+        " again by itself. Exit codes: 0 made, 2 the name or the password will not do."
     )
 
 

@@ -1,0 +1,261 @@
+"""The relay from "250" to the end of a message: delivered, put off, returned, held; on both databases."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mx10.config import Config
+from mx10.relay.basics import clock
+from mx10.relay.spool import steering
+from mx10.relay.spool.opening import open_spool
+from mx10.relay.spool.reading import attempts, entries
+from mx10.relay.spool.selection import Selection
+from tests.relay.running import Client, empty, relay_config, relaying, spooled, until
+from tests.relay.talker import CLOSE, Talker
+
+MESSAGE = b"From: ann@client.example\r\nSubject: hello\r\n\r\nline\r\n.dot"
+SOON = {"retry_seconds": 1, "retry_longest_seconds": 1, "probe_seconds": 1, "probe_longest_seconds": 1}
+
+
+def to(talker: Talker, folder: Path, url: str = "", **settings: Any) -> Config:
+    """A relay that passes all on to a host."""
+    transports = (f"* smtp://127.0.0.1:{talker.port} tls=never",)
+    # Trusted: else the host would be asked about each recipient before mail for it is taken.
+    return relay_config(folder, url=url, **{**SOON, "transports": transports, "trusted": ("127.0.0.0/8",), **settings})
+
+
+def steer(config: Config, how: Any, selection: Selection) -> int:
+    """As a command does it, from another process."""
+    opened = open_spool(config)
+    try:
+        count: int = how(opened, selection, clock())
+        return count
+    finally:
+        opened.store.close()
+
+
+async def test_delivered(tmp_path: Path, store_url: str) -> None:
+    async with Talker().listening() as host:
+        config = to(host, tmp_path, store_url)
+        async with relaying(config) as (relay, port):
+            async with Client.to(port) as client:
+                reply = await client.send(MESSAGE, "ada@ours.example", "bob@ours.example")
+            await empty(config)
+            assert relay.dispatcher.counts["delivered"] == 2
+            await until(config, "SELECT COUNT(*) FROM recipients", [(0,)])
+    (content,) = host.messages
+    assert content.startswith(b"Received: from client.example")
+    assert reply.split()[-1].encode() in content
+    assert content.endswith(b"\r\n\r\nline\r\n.dot\r\n")
+    assert [line for line in host.heard if line.startswith("RCPT")] == [
+        "RCPT TO:<ada@ours.example>",
+        "RCPT TO:<bob@ours.example>",
+    ]
+
+
+async def test_large_ones_go_whole_and_leave_nothing(tmp_path: Path, store_url: str) -> None:
+    content = b"Subject: large\r\n\r\n" + b"".join(b"%06d\r\n" % number for number in range(100_000))
+    async with Talker().listening() as host:
+        config = to(host, tmp_path, store_url)
+        async with relaying(config) as (_, port):
+            async with Client.to(port) as client:
+                assert (await client.send(content, "ada@ours.example")).startswith("250")
+            await empty(config)
+        assert host.messages[0].partition(b"Subject")[2] == content.partition(b"Subject")[2] + b"\r\n"
+        assert spooled(config, "SELECT COUNT(*) FROM body_parts") == [(0,)]
+        if store_url.startswith("sqlite"):
+            assert list((tmp_path / "spool" / "bodies").iterdir()) == []
+
+
+async def test_put_off_and_tried_again(tmp_path: Path, store_url: str) -> None:
+    says = {"RCPT": b"450 4.2.1 busy\r\n"}
+    async with Talker(says).listening() as host:
+        config = to(host, tmp_path, store_url)
+        async with relaying(config) as (_, port):
+            async with Client.to(port) as client:
+                await client.send(MESSAGE, "ada@ours.example")
+            await until(config, "SELECT attempts > 0 FROM recipients", [(True,) if "postgres" in store_url else (1,)])
+            opened = open_spool(config)
+            (entry,) = entries(opened.store, Selection(deferred=True))
+            told = attempts(opened.store, entry.waiting.message)
+            opened.store.close()
+            assert entry.last["reply"] == [450, "4.2.1", ["busy"]]
+            assert told[0].outcome["next_at"] > told[0].at
+            says.clear()
+            await empty(config)
+        assert len([each for each in host.messages if each]) == 1
+        assert spooled(config, "SELECT COUNT(*) FROM attempts") == [(0,)]
+
+
+async def test_returned_to_its_sender(tmp_path: Path, store_url: str) -> None:
+    async with Talker({"RCPT": b"550 5.1.1 no such user\r\n"}).listening() as refusing, Talker().listening() as home:
+        transports = (
+            f"ours.example smtp://127.0.0.1:{refusing.port} tls=never",
+            f"* smtp://127.0.0.1:{home.port} tls=never",
+        )
+        config = to(refusing, tmp_path, store_url, transports=transports)
+        async with relaying(config) as (relay, port):
+            async with Client.to(port) as client:
+                await client.send(MESSAGE, "ada@ours.example")
+            await empty(config)
+            assert relay.settler.counts["reports"] == 1
+    (report,) = home.messages
+    assert "MAIL FROM:<>" in " ".join(home.heard)
+    assert b"To: <ann@client.example>" in report
+    assert b"Status: 5.1.1" in report
+    assert b"Subject: hello" in report
+
+
+async def test_reports_are_never_returned(tmp_path: Path) -> None:
+    async with Talker({"RCPT": b"550 5.1.1 no such user\r\n"}).listening() as host:
+        config = to(host, tmp_path)
+        async with relaying(config) as (relay, port):
+            async with Client.to(port) as client:
+                await client.send(MESSAGE, "ada@ours.example", sender="")
+            await empty(config)
+            assert (relay.settler.counts["reports"], relay.settler.counts["dropped"]) == (0, 1)
+
+
+async def test_double_bounces_go_to_the_postmaster(tmp_path: Path) -> None:
+    async with Talker({"RCPT": b"550 5.1.1 no such user\r\n"}).listening() as host, Talker().listening() as office:
+        transports = (
+            f"office.example smtp://127.0.0.1:{office.port} tls=never",
+            f"* smtp://127.0.0.1:{host.port} tls=never",
+        )
+        config = to(host, tmp_path, transports=transports, postmaster="root@office.example")
+        async with relaying(config) as (_, port):
+            async with Client.to(port) as client:
+                await client.send(MESSAGE, "ada@ours.example", sender="")
+            await empty(config)
+    assert b"A message could neither be delivered nor returned" in office.messages[0]
+
+
+async def test_expired(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mx10.relay.settling.LOOK_SECONDS", 0.1)
+    monkeypatch.setattr("mx10.relay.basics._HOUR_MS", 100)  # an hour in a tenth of a second
+    async with Talker({"RCPT": b"451 4.7.1 later\r\n"}).listening() as host, Talker().listening() as home:
+        transports = (
+            f"ours.example smtp://127.0.0.1:{host.port} tls=never",
+            f"* smtp://127.0.0.1:{home.port} tls=never",
+        )
+        config = to(host, tmp_path, transports=transports, expire_hours=20, delay_hours=5, report_expire_hours=2000)
+        async with relaying(config) as (_, port):
+            async with Client.to(port) as client:
+                await client.send(MESSAGE, "ada@ours.example")
+            await empty(config)
+    warned, failed = home.messages
+    assert b"Your message is delayed" in warned
+    assert b"Action: delayed" in warned
+    assert b"Status: 5.4.7" in failed
+    assert b"451 4.7.1 later" in failed
+
+
+async def test_a_host_that_is_back_gets_its_mail_at_once(tmp_path: Path) -> None:
+    async with Talker().listening() as host:
+        config = to(host, tmp_path, retry_seconds=3600, retry_longest_seconds=3600)
+    # It is gone now; its port is free.
+    async with relaying(config) as (relay, port):
+        async with Client.to(port) as client:
+            for number in range(30):
+                await client.send(MESSAGE, f"u{number}@ours.example")
+        await until(config, "SELECT COUNT(*) > 0 FROM attempts", [(1,)])
+        assert relay.dispatcher.hops_down == 1
+        # Only one message finds out; nothing is written of the others.
+        assert spooled(config, "SELECT COUNT(*) FROM recipients WHERE attempts > 0")[0][0] <= 3
+        async with Talker(port=host.port).listening() as back:
+            await empty(config)
+            assert len(back.messages) == 30
+            assert relay.dispatcher.hops_down == 0
+
+
+async def test_a_dead_destination_keeps_no_other_waiting(tmp_path: Path) -> None:
+    async with Talker().listening() as host:
+        transports = ("dead.example smtp://127.0.0.1:1 tls=never", f"* smtp://127.0.0.1:{host.port} tls=never")
+        config = to(host, tmp_path, transports=transports, domains=("dead.example", "ours.example"), loaded=100)
+        async with relaying(config) as (_, port), Client.to(port) as client:
+            for number in range(150):
+                await client.send(MESSAGE, f"u{number}@dead.example")
+            for number in range(20):
+                await client.send(MESSAGE, f"u{number}@ours.example")
+            await until(config, "SELECT COUNT(*) FROM recipients WHERE domain = 'ours.example'", [(0,)])
+        assert len(host.messages) == 20
+        assert spooled(config, "SELECT COUNT(*) FROM recipients") == [(150,)]
+
+
+async def test_what_waited_is_delivered_after_a_restart(tmp_path: Path, store_url: str) -> None:
+    async with Talker().listening() as host:
+        config = to(host, tmp_path, store_url)
+    async with relaying(config) as (_, port), Client.to(port) as client:
+        for number in range(5):
+            await client.send(MESSAGE, f"u{number}@ours.example")
+    async with Talker(port=host.port).listening() as back, relaying(config):
+        await empty(config)
+        assert len(back.messages) == 5
+
+
+async def test_taken_then_silent_is_sent_again(tmp_path: Path) -> None:
+    says = {"END": CLOSE}
+    async with Talker(says).listening() as host:
+        config = to(host, tmp_path)
+        async with relaying(config) as (_, port):
+            async with Client.to(port) as client:
+                await client.send(MESSAGE, "ada@ours.example")
+            await until(config, "SELECT attempts FROM recipients", [(1,)])
+            says.clear()
+            await empty(config)
+    # It may come twice, and is never lost (RFC 5321 section 6.1, RFC 1047).
+    assert len(host.messages) == 2
+
+
+async def test_held_released_returned_deleted(tmp_path: Path, store_url: str) -> None:
+    async with Talker({"RCPT": b"450 4.2.1 busy\r\n"}).listening() as host, Talker().listening() as home:
+        transports = (
+            f"ours.example smtp://127.0.0.1:{host.port} tls=never",
+            f"* smtp://127.0.0.1:{home.port} tls=never",
+        )
+        config = to(host, tmp_path, store_url, transports=transports, retry_seconds=3600, retry_longest_seconds=3600)
+        async with relaying(config) as (_, port):
+            async with Client.to(port) as client:
+                for name in ("ada", "bob", "carol"):
+                    await client.send(MESSAGE, f"{name}@ours.example")
+            await until(config, "SELECT COUNT(*) FROM recipients WHERE attempts = 1", [(3,)])
+            assert steer(config, steering.hold, Selection(recipient="ADA@ours.example")) == 1
+            assert steer(config, steering.bounce, Selection(recipient="bob@ours.example")) == 1
+            assert steer(config, steering.delete, Selection(recipient="carol@ours.example")) == 1
+            assert steer(config, steering.hold, Selection(domain="nowhere.example")) == 0
+            await until(config, "SELECT address, state FROM recipients", [("ada@ours.example", "held")])
+            async with asyncio.timeout(20):
+                while not home.messages:  # noqa: ASYNC110  # it tells nobody
+                    await asyncio.sleep(0.05)
+            assert b"the administrator of this host returned it" in home.messages[0]
+            host.says = {}
+            assert steer(config, steering.retry, Selection(domain="ours.example")) == 0
+            assert steer(config, steering.release, Selection(domain="ours.example")) == 1
+            await empty(config)
+    assert len([each for each in host.messages if each]) == 1
+
+
+async def test_retry_now(tmp_path: Path) -> None:
+    async with Talker({"RCPT": b"450 4.2.1 busy\r\n"}).listening() as host:
+        config = to(host, tmp_path, retry_seconds=3600, retry_longest_seconds=3600)
+        async with relaying(config) as (_, port):
+            async with Client.to(port) as client:
+                await client.send(MESSAGE, "ada@ours.example")
+            await until(config, "SELECT attempts FROM recipients", [(1,)])
+            host.says = {}
+            opened = open_spool(config)
+            assert steering.retry(opened, Selection(), 0) == 1
+            opened.store.close()
+            await empty(config)
+
+
+async def test_groups_of_recipients_that_one_transaction_has_no_room_for(tmp_path: Path) -> None:
+    async with Talker(offers=("LIMITS RCPTMAX=3", "PIPELINING")).listening() as host:
+        config = to(host, tmp_path)
+        async with relaying(config) as (_, port):
+            async with Client.to(port) as client:
+                await client.send(MESSAGE, *(f"u{number}@ours.example" for number in range(8)))
+            await empty(config)
+    assert len(host.messages) == 3
