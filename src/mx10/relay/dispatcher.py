@@ -551,7 +551,9 @@ class Dispatcher:
                 timeout = min(1.0, max(0.01, (self._due[0][0] - self._clock()) / 1000))
             self._wake.clear()
             try:
-                await asyncio.wait_for(self._wake.wait(), timeout)
+                # Not wait_for: that of Python 3.11 forgets to end when it is woken at the same moment.
+                async with asyncio.timeout(timeout):
+                    await self._wake.wait()
             except TimeoutError:
                 continue
             await asyncio.sleep(0.01)  # several at once

@@ -301,7 +301,9 @@ class Settler:
             self._wake.clear()
             if not more:
                 try:
-                    await asyncio.wait_for(self._wake.wait(), LOOK_SECONDS)
+                    # Not wait_for: that of Python 3.11 forgets to end when it is woken at the same moment.
+                    async with asyncio.timeout(LOOK_SECONDS):
+                        await self._wake.wait()
                 except TimeoutError:
                     continue
 
