@@ -549,7 +549,8 @@ class RelaySettings:
     """Seconds to wait for a client's next command, or for more of its message (RFC 5321 section 4.5.3.2.7)."""
 
     message_seconds: Annotated[float, Range(1, 86400)] = 3600.0
-    """Seconds that a whole message may take, however steadily it trickles in."""
+    """Seconds that a whole message may take, however steadily it trickles in; and how long a connection may go on
+    without one."""
 
     hops: Annotated[int, Range(25, 1000)] = 100
     """Received fields from which on a message is taken to go in circles, and refused (RFC 5321 section 6.3)."""
