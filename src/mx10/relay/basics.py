@@ -1,12 +1,15 @@
 """What every process of the relay begins with: its name, its settings seen through, its sockets, its clock."""
 
+import resource
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 from typing import Final
 
 from mx10.config import Config, RelaySettings
+from mx10.logs import get_logger
 from mx10.names import DomainError, ascii_text, domain_from_text
 from mx10.relay.courier.connection import LinkOptions, Links
 from mx10.relay.courier.delivery import Limits
@@ -23,6 +26,15 @@ from mx10.relay.spool.writing import Writing
 from mx10.resolver.answer import Resolver
 
 _HOUR_MS: Final = 3_600_000
+JUMP_SECONDS: Final = 2.0
+"""A difference to the system's clock that is taken over at once."""
+SLEW: Final = 0.1
+"""Of the time that passes, how much a larger difference shrinks by."""
+_DESCRIPTORS: Final = 2
+"""That a connection may need: its socket, and the file of a large message."""
+_OTHER_DESCRIPTORS: Final = 200
+
+log = get_logger("relay")
 
 
 class RelayError(Exception):
@@ -43,9 +55,51 @@ class Listening:
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def clock() -> int:
-    """Milliseconds since 1970."""
-    return time.time_ns() // 1_000_000
+class SteadyClock:
+    """Milliseconds since 1970, that follow the system's clock and do not jump with it: what waits shall neither be
+    returned early nor sleep for long because somebody set the time. A difference is caught up with slowly.
+
+    Args:
+        wall, monotonic: seconds, the system's.
+    """
+
+    def __init__(self, wall: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._wall, self._monotonic = wall, monotonic
+        self._last = monotonic()
+        self._now = wall()
+
+    def __call__(self) -> int:
+        moment = self._monotonic()
+        passed, self._last = moment - self._last, moment
+        self._now += passed
+        behind = self._wall() - self._now
+        # A second is no jump: that much the clock is corrected every day.
+        self._now += behind if abs(behind) < JUMP_SECONDS else max(-passed * SLEW, min(passed * SLEW, behind))
+        return int(self._now * 1000)
+
+
+clock = SteadyClock()
+"""The clock of this process; it is begun anew in each (a fork copies it as it is)."""
+
+
+def allowed_connections(settings: RelaySettings) -> int:
+    """How many connections we take, after asking for as many descriptors as they may need; fewer where the system does
+    not give as many."""
+    needed = _DESCRIPTORS * settings.connections + settings.deliveries + _OTHER_DESCRIPTORS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY:
+        needed = min(needed, hard)
+    if soft < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+    found = max(needed, soft) if soft != resource.RLIM_INFINITY else needed
+    allowed = (found - settings.deliveries - _OTHER_DESCRIPTORS) // _DESCRIPTORS
+    if allowed < settings.connections:
+        log.warning(
+            "fewer connections are taken than relay.connections says: the system gives no more descriptors",
+            connections=max(1, allowed),
+            descriptors=found,
+        )
+    return max(1, min(allowed, settings.connections))
 
 
 def hostname_of(settings: RelaySettings) -> str:

@@ -15,7 +15,7 @@ from mx10.config import Config
 from mx10.config.settings import ResolverSettings
 from mx10.logs import get_logger
 from mx10.names import DomainError, domain_from_text
-from mx10.relay.basics import Listening, RelayError, clock, own_names
+from mx10.relay.basics import Listening, RelayError, allowed_connections, clock, own_names
 from mx10.relay.courier.values import Connector, Fate
 from mx10.relay.courier.ways import Surroundings
 from mx10.relay.domains import OurDomains
@@ -213,8 +213,10 @@ class DoorService:
             _trusts([ip_network(each) for each in settings.trusted]),
         )
 
+        most = allowed_connections(settings)
+
         def protocol() -> asyncio.Protocol:
-            if len(self._connections) >= settings.connections:
+            if len(self._connections) >= most:
                 return _TurnedAway()
             return Connection(self.door, entrance, self._connections, clock)
 
