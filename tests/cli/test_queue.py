@@ -1,0 +1,202 @@
+"""``mx10 queue`` on a spool, as an administrator uses it."""
+
+import asyncio
+import contextlib
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mx10.cli import main
+from mx10.relay.spool.opening import open_spool
+from tests.relay.running import Client, relay_config, relaying, spooled, until
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def queue(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs ``mx10 queue …``; exit code, output, errors."""
+    monkeypatch.setenv("MX10_STORE__URL", f"sqlite:///{tmp_path}/mx10.db")
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = 0
+        with contextlib.suppress(SystemExit):
+            code = main(["queue", *arguments])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture
+def names(tmp_path: Path) -> dict[str, str]:
+    """A spool with three messages that wait for a host that is down; their names by their first recipient."""
+    config = relay_config(tmp_path, trusted=("127.0.0.0/8",), probe_seconds=3600, probe_longest_seconds=3600)
+
+    async def fill() -> dict[str, str]:
+        found = {}
+        async with relaying(config) as (_, port), Client.to(port) as client:
+            for sender, recipients in (
+                ("ann@client.example", ("ada@one.example", "bob@two.example")),
+                ("ben@client.example", ("carol@one.example",)),
+                ("", ("dave@sub.two.example",)),
+            ):
+                reply = await client.send(b"Subject: hello\r\n\r\nbody \x1b[31m\r\n", *recipients, sender=sender)
+                found[recipients[0].partition("@")[0]] = reply.split()[-1]
+            await until(config, "SELECT COUNT(*) FROM attempts", [(2,)])
+        return found
+
+    return asyncio.run(fill())
+
+
+def test_listing(queue: Run, names: dict[str, str]) -> None:
+    code, out, _ = queue("list")
+    assert code == 0
+    lines = out.splitlines()
+    assert lines[0].split() == ["message", "came", "size", "from", "to", "tries", "next", "last"]
+    assert len(lines) == 5
+    assert names["ada"] in lines[1]
+    assert "127.0.0.1 [127.0.0.1] refused the connection" in out
+    assert "<>" in lines[4]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "found"),
+    [
+        (("--domain", "one.example"), {"ada@one.example", "carol@one.example"}),
+        (("--domain", "ONE.example."), {"ada@one.example", "carol@one.example"}),
+        (("--domain", ".two.example"), {"dave@sub.two.example"}),
+        (("--sender", "ANN@client.example"), {"ada@one.example", "bob@two.example"}),
+        (("--sender", "@client.example"), {"ada@one.example", "bob@two.example", "carol@one.example"}),
+        (("--sender", "<>"), {"dave@sub.two.example"}),
+        (("--recipient", "Bob@two.example"), {"bob@two.example"}),
+        (("--deferred",), {"ada@one.example", "bob@two.example"}),
+        (("--older-than", "1h"), set()),
+        (("--state", "held"), set()),
+        (("--domain", "a..b"), None),
+        (("--sender", "_nn@client.example"), set()),
+    ],
+)
+def test_choosing(queue: Run, names: dict[str, str], chosen: tuple[str, ...], found: set[str] | None) -> None:
+    code, out, err = queue("list", "--json", *chosen)
+    if found is None:
+        assert (code, out) == (2, "")
+        assert err.startswith("mx10 queue: ")
+        return
+    assert {json.loads(line)["recipient"] for line in out.splitlines()} == found
+    assert code == (0 if found else 1)
+    del names
+
+
+def test_explaining(queue: Run, names: dict[str, str]) -> None:
+    code, out, _ = queue("explain", names["ada"])
+    assert code == 0
+    assert f"Message {names['ada']} of ann@client.example" in out
+    assert "from 127.0.0.1 (client.example)" in out
+    assert "To ada@one.example: waits for its next hop, smtp://127.0.0.1:1 tls=never, which could not be reached" in out
+    assert re.search(r"1\. \d{4}-\d\d-\d\d .* refused the connection \(connection refused\)\.", out)
+    code, out, _ = queue("explain", names["carol"])
+    assert "Its next hop is down, as other mail found out at " in out
+    code, out, _ = queue("explain", "--json", names["ada"])
+    told = json.loads(out)
+    assert [each["recipient"] for each in told["recipients"]] == ["ada@one.example", "bob@two.example"]
+    assert told["attempts"][0]["reached"] is False
+
+
+def test_what_does_not_wait(queue: Run, names: dict[str, str]) -> None:
+    gone = names["ada"][:-1] + ("a" if names["ada"][-1] != "a" else "b")
+    code, _, err = queue("explain", gone)
+    assert (code, err) == (
+        1,
+        f"mx10 queue: {gone} does not wait: it was delivered, returned or deleted; the log tells which\n",
+    )
+    assert queue("show", gone)[0] == 1
+    assert queue("hold", gone)[:2] == (1, "there is no such mail\n")
+
+
+def test_steering(queue: Run, names: dict[str, str], tmp_path: Path) -> None:
+    config = relay_config(tmp_path)
+    assert queue("hold", names["ada"])[:2] == (0, "2 recipients held\n")
+    assert queue("retry", names["ada"])[0] == 1
+    assert json.loads(queue("release", names["ada"], "--recipient", "ada@one.example", "--json")[1]) == {
+        "recipients": 1,
+        "done": "released",
+    }
+    assert spooled(config, "SELECT state FROM recipients ORDER BY message, number") == [
+        ("queued",),
+        ("held",),
+        ("queued",),
+        ("queued",),
+    ]
+    assert queue("bounce", "--domain", ".two.example")[1] == "1 recipient will be returned\n"
+    assert queue("delete", "--sender", "@client.example")[1] == "3 recipients deleted\n"
+    assert spooled(config, "SELECT COUNT(*) FROM messages") == [(1,)]
+    assert spooled(config, "SELECT COUNT(*) FROM attempts") == [(0,)]
+    assert spooled(config, "SELECT COUNT(DISTINCT message) > 2 FROM spool_changes") == [(1,)]
+
+
+def test_nothing_said_is_not_everything(queue: Run, names: dict[str, str], tmp_path: Path) -> None:
+    for verb in ("retry", "hold", "release", "bounce", "delete"):
+        code, _, err = queue(verb)
+        assert code == 2
+        assert "--all means all of it" in err
+    assert spooled(relay_config(tmp_path), "SELECT COUNT(*) FROM recipients WHERE state = 'queued'") == [(4,)]
+    assert queue("delete", "--all")[1] == "4 recipients deleted\n"
+    del names
+
+
+def test_show(
+    names: dict[str, str], tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MX10_STORE__URL", f"sqlite:///{tmp_path}/mx10.db")
+    capfdbinary.readouterr()
+    assert main(["queue", "show", names["carol"]]) == 0
+    whole = capfdbinary.readouterr().out
+    assert whole.startswith(b"Received: from client.example")
+    assert whole.endswith(b"body \x1b[31m\r\n\r\n")
+    assert main(["queue", "show", "--header", names["carol"]]) == 0
+    assert capfdbinary.readouterr().out == whole.partition(b"\r\n\r\n")[0] + b"\r\n"
+
+
+def test_wrong_arguments(queue: Run, names: dict[str, str]) -> None:
+    del names
+    for wrong in (
+        ("explain", "x" * 14),
+        ("explain", "short"),
+        ("list", "--older-than", "soon"),
+        ("hold", "--state", "y"),
+    ):
+        code, _, err = queue(*wrong)
+        assert code == 2
+        assert err.startswith("mx10")
+        assert len(err.splitlines()) == 1
+
+
+def test_no_spool(queue: Run) -> None:
+    code, _, err = queue("list")
+    assert code == 3
+    assert "there is no store" in err
+
+
+def test_a_thousand_at_once(queue: Run, tmp_path: Path) -> None:
+    config = relay_config(tmp_path)
+    opened = open_spool(config, create=True)
+    with opened.store.begin() as connection:
+        connection.exec_driver_sql(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2500)"
+            " INSERT INTO messages SELECT i, 0, 0, 0, 'a@b.example', 4, '{}', x'', x'616263' FROM n"
+        )
+        connection.exec_driver_sql(
+            "INSERT INTO recipients SELECT id, 0, 'u@c.example', 'c.example', 0, 'queued', 0, 0, '', '' FROM messages"
+        )
+    opened.store.close()
+    assert len(queue("list", "--most", "0", "--json")[1].splitlines()) == 2500
+    assert "and more" in queue("list")[1]
+    assert queue("list", "--by-domain")[1].splitlines()[1].split()[:2] == ["c.example", "2500"]
+    assert queue("hold", "--all")[1] == "2500 recipients held\n"
+    # The relay looks at everything anew, and not at each.
+    assert spooled(config, "SELECT message FROM spool_changes") == [(None,)]
