@@ -9,9 +9,8 @@ from mx10.config.settings import DoorSettings
 from mx10.relay.door.checks import make_checks
 from mx10.relay.door.dnsbl import parse_lists
 from mx10.relay.door.limits import Limits
-from mx10.relay.door.values import Visitor
+from mx10.relay.door.values import Refused, Visitor
 from mx10.routing.addresses import from_text
-from mx10.smtp.replies import Reply
 from mx10.smtp.syntax import MailParameters
 from mx10.store.connect import Store
 from tests.routing.dns_world import TEST_NETWORKS, World
@@ -54,9 +53,10 @@ async def test_the_replies_shown_are_said(store: Store) -> None:
         assert len(made.checks) == 2
         decision = made.checks[1].recipient(client, MAIL, "x@example.org")
         assert decision is not None
-        reply = decision if isinstance(decision, Reply) else await decision
-        said.append(str(reply))
-        assert sum(made.counts.values()) == 1
+        refused = decision if isinstance(decision, Refused) else await decision
+        assert refused is not None
+        said.append(str(refused.reply))
+        assert f"`{refused.what}`" in PAGE
     assert said == shown
 
 
@@ -78,19 +78,19 @@ def test_the_limits_are_those_of_the_settings() -> None:
         limits = Limits(DoorSettings(**most), lambda: 1_800_000_000_000)
         client = visitor("192.0.2.1")
         client.trusted = name.startswith("sender")
-        replies = [
-            reply
+        refused = [
+            each
             for _ in range(2)
-            for reply in (
+            for each in (
                 limits.connect(client),
                 limits.mail(client, MAIL),
                 limits.recipient(client, MAIL, "x@example.org"),
-                limits.failed(client, "relay"),  # type: ignore[func-returns-value]
+                limits.failed(client, "relay"),
             )
-            if reply is not None
+            if isinstance(each, Refused)
         ]
-        assert {f"{reply.code} {reply.enhanced}" for reply in replies} == {code}, name
-        assert set(limits.counts) == {word}
+        assert {f"{each.reply.code} {each.reply.enhanced}" for each in refused} == {code}, name
+        assert {each.what for each in refused} == {word}
 
 
 def test_the_lines_of_lists_are_right() -> None:

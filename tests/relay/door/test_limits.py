@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mx10.config.settings import DoorSettings
 from mx10.relay.door.limits import HOUR_MS, MINUTE_MS, MISTAKES, MISTAKES_MS, Allowances, Limits
-from mx10.relay.door.values import Visitor
+from mx10.relay.door.values import Refused, Visitor
 from mx10.routing.addresses import from_text
 from mx10.smtp.replies import Reply
 from mx10.smtp.syntax import MailParameters
@@ -40,8 +40,9 @@ def visitor(address: str = "192.0.2.1", *, user: str = "", trusted: bool = False
     return Visitor(octets, 4711, "192.0.2.25:25", "mx", user=user, trusted=trusted)
 
 
-def text(reply: Reply | None) -> str:
-    assert reply is not None
+def text(said: Refused | Reply | None) -> str:
+    assert said is not None
+    reply = said.reply if isinstance(said, Refused) else said
     assert len(reply.octets()) <= 400
     return str(reply)
 
@@ -139,14 +140,16 @@ def test_connections_at_once() -> None:
     a, b, c = visitor(), visitor(), visitor()
     assert limits.connect(a) is None
     assert limits.connect(b) is None
-    assert text(limits.connect(c)) == (
+    refused = limits.connect(c)
+    assert refused is not None
+    assert refused.what == "connections-at-once"
+    assert text(refused) == (
         "421 4.7.0 your address 192.0.2.1 has 2 connections open here: close some, then come again"
     )
     assert limits.connect(visitor("192.0.2.2")) is None
     limits.left(c)
     limits.left(a)
     assert limits.connect(visitor()) is None
-    assert limits.counts == {"connections-at-once": 1}
 
 
 def test_nothing_stays_of_those_who_left() -> None:
@@ -245,23 +248,22 @@ def test_mistakes_close_the_door_for_a_while() -> None:
     assert limits.connect(visitor()) is not None
     assert limits.connect(visitor("192.0.2.2")) is None
     # To be turned away is no further mistake.
-    limits.failed(visitor(), "connect")
+    limits.failed(visitor(), "connections")
     clock.now += MISTAKES_MS // 3
     assert limits.connect(visitor()) is None
-    assert limits.counts["mistakes"] == 3
 
 
 def test_one_mistake_too_many_is_answered_with_that() -> None:
     limits = Limits(replace(NONE, mistakes=2), Clock())
     assert [limits.failed(visitor(), "relay") for _ in range(2)] == [None, None]
     assert text(limits.failed(visitor(), "relay")).startswith("421 4.7.0 your address 192.0.2.1 made 2 mistakes")
-    assert limits.failed(visitor(), "check") is None
+    assert limits.failed(visitor(), "dnsbl") is None
     assert limits.failed(visitor(trusted=True), "relay") is None
 
 
 def test_being_told_to_come_later_is_no_mistake() -> None:
     limits = Limits(replace(NONE, mistakes=1), Clock())
-    for what in ("connect", "check", "mail", "unsure", "recipient-unsure", "slow", "spool", "tls", "filter"):
+    for what in ("connections", "mistakes", "greylist", "login", "unsure", "recipient-unsure", "slow", "spool", "tls"):
         assert what not in MISTAKES
         limits.failed(visitor(), what)
     limits.failed(visitor(trusted=True), "relay")

@@ -1,7 +1,6 @@
 """The checks that the settings ask for, in the order in which they are asked: what costs least comes first."""
 
 import asyncio
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
@@ -40,13 +39,11 @@ class Checks:
         checks: for the door.
         running: to be run until the end.
         closing: to be called then.
-        counters: of refusals, by a word for why.
     """
 
     checks: tuple[Check, ...]
     running: tuple[Callable[[], Awaitable[None]], ...]
     closing: tuple[Callable[[], Awaitable[None] | None], ...]
-    counters: tuple[Counter[str], ...]
 
     async def close(self) -> None:
         """Ask no more, and keep what was learned."""
@@ -54,11 +51,6 @@ class Checks:
             waited = each()
             if waited is not None:
                 await waited
-
-    @property
-    def counts(self) -> Counter[str]:
-        """All refusals, for the metrics."""
-        return sum(self.counters, Counter())
 
 
 def make_checks(
@@ -80,9 +72,7 @@ def make_checks(
     Raises:
         DnsblError: a list cannot be used.
     """
-    limits = Limits(settings, clock)
-    checks: list[Check] = [limits]
-    counters = [limits.counts]
+    checks: list[Check] = [Limits(settings, clock)]
     running: list[Callable[[], Awaitable[None]]] = []
     closing: list[Callable[[], Awaitable[None] | None]] = []
     if settings.greet_delay_seconds:
@@ -90,26 +80,22 @@ def make_checks(
     if settings.helo != "off":
         hello = HelloRules(settings, frozenset(map(_plain, own)), resolver, clock)
         checks.append(hello)
-        counters.append(hello.counts)
         closing.append(hello.close)
     if settings.ptr != "off":
         names = ReverseNames(settings, resolver, clock)
         checks.append(names)
-        counters.append(names.counts)
         closing.append(names.close)
     if settings.dnsbl:
         public = map(network_from_text, public_networks)
         lists = DnsLists(settings, parse_lists(settings.dnsbl), resolver, clock, public)
         checks.append(lists)
-        counters.append(lists.counts)
         closing.append(lists.close)
     if settings.greylist:
         grey = Greylist(settings, StoredGreyTable(store), clock)
         checks.append(grey)
-        counters.append(grey.counts)
         running.append(grey.run)
         closing.append(grey.close)
-    return Checks(tuple(checks), tuple(running), tuple(closing), tuple(counters))
+    return Checks(tuple(checks), tuple(running), tuple(closing))
 
 
 def _plain(name: str) -> str:

@@ -135,8 +135,8 @@ class Connection(asyncio.Protocol):
         if tls_first:
             # The handshake is ours, so that a client counts, and has an end, before it is through. Who is turned away
             # would not understand why.
-            if isinstance(decision, Reply):
-                self._door.failed(self.visitor, "connect")
+            if isinstance(decision, Refused):
+                self._door.failed(self.visitor, decision.what)
                 self._closed = True
                 transport.abort()
             else:
@@ -145,7 +145,7 @@ class Connection(asyncio.Protocol):
         elif decision is None:
             self._session.greet()
             self._flush()
-        elif isinstance(decision, Reply):
+        elif isinstance(decision, Refused):
             self._turn_away(decision)
         else:
             self._later(self._greet(decision))
@@ -238,9 +238,10 @@ class Connection(asyncio.Protocol):
             # Where it takes nothing any more, what is left to say is not waited for.
             self._loop.call_later(TLS_SECONDS, self._transport.abort)
 
-    def _turn_away(self, reply: Reply) -> None:
-        self._door.failed(self.visitor, "connect")
-        self._session.refuse(reply)
+    def _turn_away(self, refused: Refused) -> None:
+        self._door.failed(self.visitor, refused.what)
+        log.info("refused", client=self.visitor.text, what=refused.what, reply=str(refused.reply))
+        self._session.refuse(refused.reply)
         self._flush()
         self._close()
 
@@ -262,11 +263,11 @@ class Connection(asyncio.Protocol):
                 self._close()
 
     async def _greet(self, decision: Any) -> None:
-        reply = await decision
+        refused = await decision
         if self._closed:
             return
-        if reply is not None:
-            self._turn_away(reply)
+        if refused is not None:
+            self._turn_away(refused)
         else:
             self._session.greet()
             self._flush()
@@ -389,9 +390,9 @@ class Connection(asyncio.Protocol):
         decision = self._door.mail(self.visitor, parameters)
         if decision is None:
             return _OK
-        if isinstance(decision, Reply):
-            return self._refuse(decision, "mail")
-        self._later(self._decide(decision, _OK, "mail"))
+        if isinstance(decision, Refused):
+            return self._refuse(decision.reply, decision.what)
+        self._later(self._decide(decision, _OK))
         return None
 
     def _on_recipient(self, parameters: Any) -> Reply | None:
@@ -415,10 +416,11 @@ class Connection(asyncio.Protocol):
             self._recipients.append(admitted)
         return _RECIPIENT_OK
 
-    async def _decide(self, decision: Any, fine: Reply, what: str) -> None:
-        reply = await decision
+    async def _decide(self, decision: Any, fine: Reply) -> None:
+        refused = await decision
         if not self._closed:
-            self._handle(self._session.reply(fine if reply is None else self._refuse(reply, what)))
+            reply = fine if refused is None else self._refuse(refused.reply, refused.what)
+            self._handle(self._session.reply(reply))
 
     def _refuse(self, reply: Reply, what: str) -> Reply:
         reply = self._door.failed(self.visitor, what) or reply

@@ -8,7 +8,6 @@ outside of 127.0.0.0/8) say that it does not want to be asked, or is not there a
 
 import asyncio
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -20,7 +19,7 @@ from mx10.names import DomainError, ascii_text, domain_from_text
 from mx10.relay.door.asked import LONGEST_SECONDS, SHORTEST_SECONDS, Asked, reverse_name
 from mx10.relay.door.door import Check
 from mx10.relay.door.rules import is_exempt
-from mx10.relay.door.values import Decision, Visitor
+from mx10.relay.door.values import Decision, Refused, Visitor
 from mx10.resolver.answer import Resolver, Status
 from mx10.routing.addresses import Network, special_purpose
 from mx10.smtp.replies import Reply
@@ -162,11 +161,7 @@ class DnsLists(Check):
 
     Args:
         public: networks to ask about though they are reserved (``routing.public_networks``).
-        clock: milliseconds since 1970.
-
-    Attributes:
-        counts: refusals (``dnsbl``).
-    """
+        clock: milliseconds since 1970."""
 
     def __init__(
         self,
@@ -184,7 +179,6 @@ class DnsLists(Check):
         self._public = tuple(public)
         # Longer than lists are waited for: they give up by themselves, and what the others said counts.
         self._asked: Asked[bytes, Standing] = Asked(self._ask, Standing(), settings.dnsbl_seconds * 3, clock)
-        self.counts: Counter[str] = Counter()
 
     def close(self) -> None:
         """Ask no more."""
@@ -207,19 +201,18 @@ class DnsLists(Check):
     def _is_known_to_lists(self, address: bytes) -> bool:
         return not special_purpose(address, self._public)
 
-    async def _wait(self, visitor: Visitor) -> Reply | None:
+    async def _wait(self, visitor: Visitor) -> Refused | None:
         return self._judge(visitor, await self._asked.find(visitor.address))
 
-    def _judge(self, visitor: Visitor, found: Standing) -> Reply | None:
+    def _judge(self, visitor: Visitor, found: Standing) -> Refused | None:
         if found.score < self._threshold:
             return None
-        self.counts["dnsbl"] += 1
         on = ", ".join(name[:60] + (f' ("{reason}")' if reason else "") for name, reason in found.on[:1])
         more = f" and {len(found.on) - 1} more" if len(found.on) > 1 else ""
         text = (
             f"your address {visitor.text} is on the list {on}{more}: ask there to be taken off, or write to postmaster"
         )
-        return Reply.of(550, "5.7.1", text)
+        return Refused(Reply.of(550, "5.7.1", text), "dnsbl")
 
     async def _ask(self, address: bytes) -> tuple[Standing, float]:
         """Ask all lists. Those that did not answer in time count nothing, and are asked again soon."""

@@ -26,7 +26,7 @@ from mx10.store.errors import StoreError, StoreFullError
 FREE_BYTES: Final = 64 << 20
 """Room that has to be left on the disk besides a message, or none is taken."""
 _LOOK_SECONDS: Final = 1.0
-_FULL: Final = Reply.of(452, "4.3.1", "no room is left here just now; try again later")
+_NO_ROOM: Final = Reply.of(452, "4.3.1", "no room is left here just now; try again later")
 _UNSURE: Final = Reply.of(451, "4.4.3", "whether we take mail for this domain cannot be said now; try again later")
 _BROKEN: Final = Reply.of(451, "4.3.0", "the message could not be kept; try again later")
 _FAILED: Final = Reply.of(451, "4.3.0", "something went wrong here; try again later")
@@ -140,7 +140,7 @@ class Door:
         """Whether a message may begin."""
         refusal = self.policy.sender(visitor)
         if refusal is None and self.free() < FREE_BYTES + 2 * (parameters.size or 0):
-            refusal = _FULL
+            refusal = Refused(_NO_ROOM, "full")
         return refusal or self._ask("mail", visitor, parameters)
 
     def recipient(
@@ -172,15 +172,15 @@ class Door:
         recipient = NewRecipient(found, parameters.notify, parameters.orcpt)
         refusal = self._ask("recipient", visitor, mail, found) if self._checks["recipient"] else None
         if refusal is not None:
-            return Refused(refusal, "check") if isinstance(refusal, Reply) else self._admit(visitor, recipient, refusal)
+            return refusal if isinstance(refusal, Refused) else self._admit(visitor, recipient, refusal)
         if self.verifier is None or visitor.may_relay:
             return recipient
         return self.verifier.admit(visitor, recipient)
 
-    async def _admit(self, visitor: Visitor, recipient: NewRecipient, asked: Awaitable[Reply | None]) -> Admitted:
+    async def _admit(self, visitor: Visitor, recipient: NewRecipient, asked: Awaitable[Refused | None]) -> Admitted:
         refusal = await asked
         if refusal is not None:
-            return Refused(refusal, "check")
+            return refusal
         if self.verifier is None or visitor.may_relay:
             return recipient
         admitted = self.verifier.admit(visitor, recipient)
@@ -232,26 +232,26 @@ class Door:
         for at, call in enumerate(asked):
             said = call(*arguments)
             if said is not None:
-                if isinstance(said, Reply):
+                if isinstance(said, Refused):
                     return said
                 return self._go_on(said, asked[at + 1 :], arguments)
         return None
 
     async def _go_on(
-        self, first: Awaitable[Reply | None], others: Sequence[Callable[..., Decision]], arguments: Sequence[object]
-    ) -> Reply | None:
+        self, first: Awaitable[Refused | None], others: Sequence[Callable[..., Decision]], arguments: Sequence[object]
+    ) -> Refused | None:
         said = await first
         for call in others:
             if said is not None:
                 break
             found = call(*arguments)
-            said = found if found is None or isinstance(found, Reply) else await found
+            said = found if found is None or isinstance(found, Refused) else await found
         return said
 
 
 def error_reply(error: StoreError) -> Reply:
     """What a client is told where its message could not be kept."""
-    return _FULL if isinstance(error, StoreFullError) else _BROKEN
+    return _NO_ROOM if isinstance(error, StoreFullError) else _BROKEN
 
 
 def failure_reply(error: BaseException) -> Reply:

@@ -11,7 +11,7 @@ further attempt. Several relays may share the table.
 
 import asyncio
 import hashlib
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -22,7 +22,7 @@ from mx10.config.settings import DoorSettings
 from mx10.logs import get_logger
 from mx10.relay.door.door import Check
 from mx10.relay.door.rules import is_exempt
-from mx10.relay.door.values import Decision, Visitor
+from mx10.relay.door.values import Decision, Refused, Visitor
 from mx10.routing.addresses import around
 from mx10.smtp.replies import Reply
 from mx10.smtp.syntax import MailParameters
@@ -229,7 +229,7 @@ class Greylist(Check):
         clock: milliseconds since 1970.
 
     Attributes:
-        counts: refusals (``greylist``), and what was taken because nothing could be remembered (``greylist-off``).
+        let_in: recipients taken because nothing could be remembered.
     """
 
     def __init__(self, settings: DoorSettings, table: GreyTable, clock: Callable[[], int]) -> None:
@@ -242,7 +242,7 @@ class Greylist(Check):
         self._unwritten: dict[str, Grey] = {}
         self._is_full = False
         self._tidied_at = 0
-        self.counts: Counter[str] = Counter()
+        self.let_in = 0
 
     @property
     def unwritten(self) -> int:
@@ -261,11 +261,11 @@ class Greylist(Check):
                 return self._done(found)
         return self._look(keys)
 
-    async def _look(self, keys: tuple[str, str]) -> Reply | None:
+    async def _look(self, keys: tuple[str, str]) -> Refused | None:
         try:
             rows = await asyncio.to_thread(self._table.find, keys)
         except StoreError as error:
-            self.counts["greylist-off"] += 1
+            self.let_in += 1
             log.warning("greylisting is off: what came before cannot be read", cause=str(error))
             return None
         # What waits to be written is newer than the table.
@@ -275,10 +275,10 @@ class Greylist(Check):
                 self._keep(each)
         return self._done(judge(network, row, keys, self._times, self._clock()))
 
-    def _done(self, judgement: Judgement) -> Reply | None:
+    def _done(self, judgement: Judgement) -> Refused | None:
         room = len(self._unwritten) + len(judgement.learned) <= UNWRITTEN
         if judgement.wait and (not room or self._is_full):
-            self.counts["greylist-off"] += 1
+            self.let_in += 1
             return None
         if room:
             for row in judgement.learned:
@@ -287,11 +287,9 @@ class Greylist(Check):
                     self._keep(row)
         if not judgement.wait:
             return None
-        self.counts["greylist"] += 1
         seconds = -(-judgement.wait // 1000)
-        return Reply.of(
-            451, "4.7.1", f"this host does not know you yet (greylisting): send it again, in {seconds} s or later"
-        )
+        text = f"this host does not know you yet (greylisting): send it again, in {seconds} s or later"
+        return Refused(Reply.of(451, "4.7.1", text), "greylist")
 
     def _remembered(self, key: str) -> Grey | None:
         row = self._known.get(key)

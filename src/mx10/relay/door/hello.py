@@ -6,7 +6,6 @@ here does that. What can be asked for is that it is a name at all, that it is no
 
 import asyncio
 import re
-from collections import Counter
 from collections.abc import Callable, Container
 from typing import Final
 
@@ -16,7 +15,7 @@ from mx10.names import DomainError, domain_from_text
 from mx10.relay.door.asked import LONGEST_SECONDS, SHORTEST_SECONDS, Asked
 from mx10.relay.door.door import Check
 from mx10.relay.door.rules import is_exempt
-from mx10.relay.door.values import Decision, Visitor
+from mx10.relay.door.values import Decision, Refused, Visitor
 from mx10.resolver.answer import Resolver, Status
 from mx10.routing.addresses import from_text, to_text
 from mx10.smtp.replies import Reply
@@ -67,11 +66,7 @@ class HelloRules(Check):
     """The rule ``door.helo``. Asked when a recipient is named: mail for postmasters is taken from everybody.
 
     Args:
-        own: our names and addresses, in lower case.
-
-    Attributes:
-        counts: refusals, by a word for why.
-    """
+        own: our names and addresses, in lower case."""
 
     def __init__(
         self, settings: DoorSettings, own: Container[str], resolver: Resolver, clock: Callable[[], int]
@@ -80,7 +75,6 @@ class HelloRules(Check):
         self._own = own
         self._resolver = resolver
         self._asked: Asked[bytes, Status] = Asked(self._ask, Status.FAILURE, SECONDS, clock)
-        self.counts: Counter[str] = Counter()
 
     def close(self) -> None:
         """Ask no more."""
@@ -97,29 +91,29 @@ class HelloRules(Check):
             return None
         fault = fault_of(visitor.helo, visitor.address, self._own)
         if fault:
-            self.counts["helo-syntax"] += 1
-            return _refusal(550, "5.7.1", visitor.helo, fault)
+            return _refusal("helo-syntax", 550, "5.7.1", visitor.helo, fault)
         if not self._resolves or visitor.helo.startswith("["):
             return None
         name = _to_ask(visitor.helo)
         if name is None:
-            self.counts["helo-syntax"] += 1
-            return _refusal(550, "5.7.1", visitor.helo, "which is no name of a host (RFC 5321 section 2.3.5)")
+            return _refusal(
+                "helo-syntax", 550, "5.7.1", visitor.helo, "which is no name of a host (RFC 5321 section 2.3.5)"
+            )
         known = self._asked.known(name)
         return self._wait(visitor, name) if known is None else self._judge(visitor, known)
 
-    async def _wait(self, visitor: Visitor, name: bytes) -> Reply | None:
+    async def _wait(self, visitor: Visitor, name: bytes) -> Refused | None:
         return self._judge(visitor, await self._asked.find(name))
 
-    def _judge(self, visitor: Visitor, found: Status) -> Reply | None:
+    def _judge(self, visitor: Visitor, found: Status) -> Refused | None:
         if found is Status.OK:
             return None
         if found is Status.FAILURE:
-            self.counts["helo-unsure"] += 1
-            return _refusal(450, "4.7.1", visitor.helo, "which cannot be looked up now: send it again later")
-        self.counts["helo-unknown"] += 1
+            return _refusal(
+                "helo-unsure", 450, "4.7.1", visitor.helo, "which cannot be looked up now: send it again later"
+            )
         fault = "which has neither addresses nor MX records: give the name of your host as the DNS has it"
-        return _refusal(550, "5.7.1", visitor.helo, fault)
+        return _refusal("helo-unknown", 550, "5.7.1", visitor.helo, fault)
 
     async def _ask(self, name: bytes) -> tuple[Status, float]:
         answers = await asyncio.gather(*(self._resolver.resolve(name, kind) for kind in (rr.A, rr.AAAA, rr.MX)))
@@ -137,6 +131,6 @@ def _to_ask(helo: str) -> bytes | None:
         return None
 
 
-def _refusal(code: int, enhanced: str, helo: str, fault: str) -> Reply:
+def _refusal(what: str, code: int, enhanced: str, helo: str, fault: str) -> Refused:
     shown = helo if len(helo) <= _SHOWN else helo[:_SHOWN] + "..."
-    return Reply.of(code, enhanced, f"you call yourself {shown} (HELO or EHLO), {fault}")
+    return Refused(Reply.of(code, enhanced, f"you call yourself {shown} (HELO or EHLO), {fault}"), what)

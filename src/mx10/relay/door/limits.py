@@ -13,7 +13,7 @@ from typing import Final
 
 from mx10.config.settings import DoorSettings
 from mx10.relay.door.door import Check
-from mx10.relay.door.values import Visitor
+from mx10.relay.door.values import Refused, Visitor
 from mx10.routing.addresses import around
 from mx10.smtp.replies import Reply
 from mx10.smtp.syntax import MailParameters
@@ -97,11 +97,7 @@ class Limits(Check):
     """The limits of ``[door]`` in the settings.
 
     Args:
-        clock: milliseconds since 1970.
-
-    Attributes:
-        counts: refusals, by a word for the limit.
-    """
+        clock: milliseconds since 1970."""
 
     def __init__(self, settings: DoorSettings, clock: Callable[[], int]) -> None:
         self._settings = settings
@@ -115,14 +111,13 @@ class Limits(Check):
         self._sender_messages = Allowances(settings.sender_messages_per_hour, HOUR_MS)
         self._sender_recipients = Allowances(settings.sender_recipients_per_hour, HOUR_MS)
         self._for_recipient = Allowances(settings.recipient_messages_per_minute, MINUTE_MS)
-        self.counts: Counter[str] = Counter()
 
     @property
     def open(self) -> int:
         """Connections of strangers that are open."""
         return self._open.total()
 
-    def connect(self, visitor: Visitor) -> Reply | None:
+    def connect(self, visitor: Visitor) -> Refused | None:
         """Whether its network may have one more connection."""
         if visitor.trusted:
             return None
@@ -130,51 +125,47 @@ class Limits(Check):
         # Counted even where it is refused: it is open until it has left.
         self._open[network] += 1
         if most and self._open[network] > most:
-            return self._refuse(
-                "connections-at-once",
-                Reply.of(
-                    421, "4.7.0", f"{self._of(visitor)} has {most} connections open here: close some, then come again"
-                ),
-            )
+            text = f"{self._of(visitor)} has {most} connections open here: close some, then come again"
+            return Refused(Reply.of(421, "4.7.0", text), "connections-at-once")
         if wait := self._mistakes.wait(network, now):
             return self._too_many_mistakes(visitor, wait)
         if wait := self._connections.draw(network, now):
-            return self._refuse("connections", self._slower(421, "4.7.0", "connections", "minute", visitor, wait))
+            return Refused(self._slower(421, "4.7.0", "connections", "minute", visitor, wait), "connections")
         return None
 
-    def mail(self, visitor: Visitor, parameters: MailParameters) -> Reply | None:
+    def mail(self, visitor: Visitor, parameters: MailParameters) -> Refused | None:
         """Whether one more message may begin."""
         now = self._clock()
         if visitor.may_relay:
             if wait := self._sender_messages.draw(_sender(visitor, parameters), now):
-                return self._refuse("sender-messages", _too_much_sent("messages", self._sender_messages.most, wait))
+                return Refused(_too_much_sent("messages", self._sender_messages.most, wait), "sender-messages")
             return None
         network = self._network(visitor)
         if wait := self._mistakes.wait(network, now):
             return self._too_many_mistakes(visitor, wait)
         if wait := self._messages.draw(network, now):
-            return self._refuse("messages", self._slower(450, "4.7.1", "messages", "minute", visitor, wait))
+            return Refused(self._slower(450, "4.7.1", "messages", "minute", visitor, wait), "messages")
         return None
 
-    def recipient(self, visitor: Visitor, mail: MailParameters, recipient: str) -> Reply | None:
+    def recipient(self, visitor: Visitor, mail: MailParameters, recipient: str) -> Refused | None:
         """Whether one more recipient may be named."""
         now = self._clock()
         if visitor.may_relay:
             if wait := self._sender_recipients.draw(_sender(visitor, mail), now):
                 most = self._sender_recipients.most
-                return self._refuse("sender-recipients", _too_much_sent("recipients", most, wait))
+                return Refused(_too_much_sent("recipients", most, wait), "sender-recipients")
             return None
         network = self._network(visitor)
         if wait := self._mistakes.wait(network, now):
             return self._too_many_mistakes(visitor, wait)
         if wait := self._recipients.draw(network, now):
-            return self._refuse("recipients", self._slower(450, "4.7.1", "recipients", "minute", visitor, wait))
+            return Refused(self._slower(450, "4.7.1", "recipients", "minute", visitor, wait), "recipients")
         if wait := self._for_recipient.draw(recipient.lower(), now):
             text = (
                 f"{_shown(recipient)} gets more than {self._for_recipient.most} messages a minute just now:"
                 f" send it again in {_seconds(wait)}"
             )
-            return self._refuse("for-recipient", Reply.of(450, "4.2.1", text))
+            return Refused(Reply.of(450, "4.2.1", text), "for-recipient")
         return None
 
     def failed(self, visitor: Visitor, what: str) -> Reply | None:
@@ -184,7 +175,7 @@ class Limits(Check):
         network, now = self._network(visitor), self._clock()
         if wait := self._mistakes.wait(network, now):
             self._mistakes.charge(network, now)
-            return self._too_many_mistakes(visitor, wait)
+            return self._too_many_mistakes(visitor, wait).reply
         self._mistakes.charge(network, now)
         return None
 
@@ -216,16 +207,12 @@ class Limits(Check):
         text = f"{self._of(visitor)} sends more than {most} {what} a {span}: go on in {_seconds(wait)}, and slower"
         return Reply.of(code, enhanced, text)
 
-    def _too_many_mistakes(self, visitor: Visitor, wait: int) -> Reply:
+    def _too_many_mistakes(self, visitor: Visitor, wait: int) -> Refused:
         text = (
             f"{self._of(visitor)} made {self._mistakes.most} mistakes in ten minutes (unknown recipients, wrong"
             f" passwords and the like): mend them, and come again in {_seconds(wait)}"
         )
-        return self._refuse("mistakes", Reply.of(421, "4.7.0", text))
-
-    def _refuse(self, what: str, reply: Reply) -> Reply:
-        self.counts[what] += 1
-        return reply
+        return Refused(Reply.of(421, "4.7.0", text), "mistakes")
 
 
 def _sender(visitor: Visitor, mail: MailParameters) -> tuple[str, str]:

@@ -36,10 +36,10 @@ class Policy:
         self._ours = ours
         self._postmaster = postmaster
 
-    def sender(self, visitor: Visitor) -> Reply | None:
+    def sender(self, visitor: Visitor) -> Refused | None:
         """Whether a client may begin a message."""
         if visitor.kind != "mx" and not visitor.user:
-            return _LOG_IN
+            return Refused(_LOG_IN, "login")
         return None
 
     def recipient(self, visitor: Visitor, address: str, *, ours: bool | None = None) -> str | Refused | None:

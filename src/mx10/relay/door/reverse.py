@@ -3,7 +3,6 @@
 
 import asyncio
 import re
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,7 +14,7 @@ from mx10.dns import wirename
 from mx10.relay.door.asked import SHORTEST_SECONDS, Asked, reverse_name
 from mx10.relay.door.door import Check
 from mx10.relay.door.rules import is_exempt
-from mx10.relay.door.values import Decision, Visitor
+from mx10.relay.door.values import Decision, Refused, Visitor
 from mx10.resolver.answer import Answer, Resolver, Status
 from mx10.smtp.replies import Reply
 from mx10.smtp.syntax import MailParameters
@@ -88,18 +87,13 @@ def _host_name(wire: bytes) -> str:
 
 
 class ReverseNames(Check):
-    """The rule ``door.ptr``: asked when a client comes, waited for when it names a recipient.
-
-    Attributes:
-        counts: refusals, by a word for why.
-    """
+    """The rule ``door.ptr``: asked when a client comes, waited for when it names a recipient."""
 
     def __init__(self, settings: DoorSettings, resolver: Resolver, clock: Callable[[], int]) -> None:
         self._rule = settings.ptr
         self._asked: Asked[bytes, ClientName] = Asked(
             lambda address: confirm(address, resolver), UNSURE, SECONDS, clock
         )
-        self.counts: Counter[str] = Counter()
 
     def close(self) -> None:
         """Ask no more."""
@@ -117,10 +111,10 @@ class ReverseNames(Check):
         known = self._asked.known(visitor.address)
         return self._wait(visitor, recipient) if known is None else self._judge(visitor, known, recipient)
 
-    async def _wait(self, visitor: Visitor, recipient: str) -> Reply | None:
+    async def _wait(self, visitor: Visitor, recipient: str) -> Refused | None:
         return self._judge(visitor, await self._asked.find(visitor.address), recipient)
 
-    def _judge(self, visitor: Visitor, found: ClientName, recipient: str) -> Reply | None:
+    def _judge(self, visitor: Visitor, found: ClientName, recipient: str) -> Refused | None:
         if found.standing is Standing.CONFIRMED:
             visitor.name = found.name
             return None
@@ -128,9 +122,7 @@ class ReverseNames(Check):
             return None
         if self._rule == "exists" and (found.name or found.standing is Standing.UNCONFIRMED):
             return None
-        reply = _refusal(visitor.text, found)
-        self.counts[f"ptr-{found.standing}"] += 1
-        return reply
+        return Refused(_refusal(visitor.text, found), f"ptr-{found.standing}")
 
 
 def _refusal(address: str, found: ClientName) -> Reply:

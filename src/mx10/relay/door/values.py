@@ -50,15 +50,15 @@ class Visitor:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A recipient that is not taken. ``what``: a word for the metrics."""
+    """Something that is not taken. ``what``: a word for why, for the metrics."""
 
     reply: Reply
     what: str
 
 
 Admitted = NewRecipient | Refused
-Decision = Reply | None | Awaitable[Reply | None]
-"""What a check says: the reply that refuses, or None: no objection."""
+Decision = Refused | None | Awaitable[Refused | None]
+"""What a check says: why not, or None: no objection."""
 
 FOREIGN: Final = Reply.of(
     550, "5.7.1", "we do not pass mail on to this domain: log in (port 587), or send it to its MX records"
