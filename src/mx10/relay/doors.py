@@ -171,6 +171,8 @@ class RemoteWriter:
         self._link: _Frames | None = None
         self._sequence = 0
         self._waiting: dict[int, Done] = {}
+        self.reached = asyncio.Event()
+        """Set when the relay's process was reached for the first time."""
 
     def put(self, work: Work) -> None:
         """Hand in a message; ``done`` is told when it is durable, or not."""
@@ -215,6 +217,7 @@ class RemoteWriter:
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             self._link = link
+            self.reached.set()
             await ended
             self._link = None
             waiting, self._waiting = self._waiting, {}
@@ -257,12 +260,17 @@ async def _live(config: Config, number: int, listening: Sequence[Listening], con
                 await asyncio.sleep(COUNT_SECONDS)
                 writer.count(entrance.door.counts)
 
+        ended = asyncio.create_task(end_of(control))
         running = (writer.run, count, *entrance.services.running)
         tasks = [loop.create_task(forever(each)) for each in running]
+        # Nobody is greeted before there is somebody to hand messages to.
+        reached = asyncio.create_task(writer.reached.wait())
+        await asyncio.wait((reached, ended), return_when=asyncio.FIRST_COMPLETED)
+        reached.cancel()
         await entrance.listen(listening)
         log.info("door ready", door=number, listening=", ".join(each.address for each in listening))
         try:
-            await end_of(control)
+            await ended
         finally:
             await entrance.stop(loop.time() + STOP_SECONDS)
             writer.close()
