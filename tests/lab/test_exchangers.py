@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from mx10.config import Config, LabSettings
 from mx10.lab import control, mailhost
-from mx10.lab.control import Answer, FolderError, NotRunningError, OrderError, ask, folder_of, make_folder
+from mx10.lab.control import Answer, FolderError, NotRunningError, OrderError, ask, make_folder
 from mx10.lab.exchangers import Exchangers, _subject
 from mx10.lab.mailhost import Mailbox, Message
+from mx10.lab.places import folder_of
 from mx10.lab.plan import MailPlace
 from mx10.lab.server import Lab
 from tests.lab.conftest import Start, free_port

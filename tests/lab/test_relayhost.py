@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from mx10.lab.control import OrderError, folder_of
+from mx10.lab.control import OrderError
+from mx10.lab.places import folder_of, tls_folder_of
 from mx10.lab.server import Lab
 from tests.lab.conftest import Start
 from tests.lab.test_exchangers import talking
@@ -157,6 +158,41 @@ async def command(lab: Lab, *arguments: str) -> tuple[int | None, str, str]:
     )
     out, errors = await process.communicate()
     return process.returncode, out.decode(), errors.decode()
+
+
+async def test_tls_that_can_be_verified(start: Start, tmp_path: Path) -> None:
+    lab = await start()
+    message = tmp_path / "message"
+    message.write_text("Subject: hello\n\nHello.\n")
+    send = ("send", "--from", "ann@single.example", "--tls", "verified", "--to", "sales@backup.example", str(message))
+    code, out, errors = await command(lab, *send)
+    assert code == 0, (out, errors)
+    await change(lab, "down", *BETTER)
+    code, out, errors = await command(lab, *send)
+    assert code == 0, (out, errors)
+    assert "mx1.mailbackup.example [127.25.90.1] took it" in out
+    await change(lab, "up", *BETTER)
+
+    async def both_are_there() -> bool:
+        return len(await arrived(lab)) == 2
+
+    await until(both_are_there)
+    for each in lab.exchangers.box.messages:
+        assert b"with ESMTPS id" in each.content.partition(b"\r\n\r\n")[0]
+        assert b"\t(TLSv1.3 " in each.content
+    files = tls_folder_of(folder_of(*lab.address))
+    assert {path.name for path in files.iterdir()} > {"ca.pem", "mx1.mailbackup.example.pem"}
+    assert {path.stat().st_mode & 0o777 for path in files.iterdir()} == {0o600}
+
+
+async def test_tls_that_goes_wrong(start: Start) -> None:
+    lab = await start()
+    async with talking("127.25.3.1", lab.exchangers.port) as client:
+        assert (await client.say("STARTTLS")).startswith("220 ")
+        client.writer.write(b"MAIL FROM:<>\r\n" * 10)
+        assert await client.is_cut_off()
+    async with talking("127.25.3.1", lab.exchangers.port) as client:
+        assert (await client.send("sales@backup.example")).startswith("250 ")
 
 
 async def test_commands_look_into_its_spool(start: Start, own_zones: Path) -> None:

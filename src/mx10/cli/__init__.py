@@ -36,6 +36,9 @@ VERBS: Final = {
 
 ASKING: Final = frozenset({"lookup", "route", "send", "backup"})
 """Verbs that ask nameservers: with ``--lab`` these need the lab to be running."""
+SENDING: Final = frozenset({"send", "backup"})
+"""Verbs that connect to exchangers: with ``--lab`` they verify them with the lab's authority."""
+
 OF_THE_RELAY: Final = frozenset({"queue", "backup"})
 """Verbs that look into the relay's spool: with ``--lab`` this is that of the lab's relay."""
 
@@ -237,7 +240,7 @@ def _context(verb: str, options: GlobalOptions) -> "Context":
     from pathlib import Path
 
     from mx10.cli.context import Context
-    from mx10.cli.lab_target import require_lab, settings_of_relay
+    from mx10.cli.lab_target import authority, require_lab, settings_of_relay
     from mx10.cli.text import Style
     from mx10.config import ConfigError, load
     from mx10.lab import LAB_NETWORKS
@@ -253,6 +256,8 @@ def _context(verb: str, options: GlobalOptions) -> "Context":
             "routing.public_networks": LAB_NETWORKS,
             "relay.port": lab.mail_port,
         }
+        if verb in SENDING:
+            values["relay.ca_file"] = authority(lab.address, lab.port)
         if verb in OF_THE_RELAY:
             values |= settings_of_relay(lab.address, lab.port)
         loaded = loaded.override(values, "--lab")

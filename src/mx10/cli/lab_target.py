@@ -1,6 +1,7 @@
 """Whether there is a lab that ``--lab`` can mean."""
 
 import sys
+from pathlib import Path
 from typing import Final
 
 _SECONDS: Final = 1.0
@@ -21,6 +22,15 @@ def require_lab(address: str, port: int) -> None:
         raise SystemExit(3) from None
 
 
+def authority(address: str, port: int) -> Path | None:
+    """The file with the authority that certified the exchangers of this user's lab at that address; None: there is
+    none, and verifying with those of the system says so."""
+    from mx10.lab.places import ca_file_of, folder_of, tls_folder_of
+
+    path = ca_file_of(tls_folder_of(folder_of(address, port)))
+    return path if path.exists() else None
+
+
 def settings_of_relay(address: str, port: int) -> dict[str, object]:
     """What the relay of the lab at that address is called, where it listens and where its spool is: ``section.name``
     to value.
@@ -28,7 +38,8 @@ def settings_of_relay(address: str, port: int) -> dict[str, object]:
     Raises:
         SystemExit: 3, there is no lab of this user, or none with a relay.
     """
-    from mx10.lab.control import NotRunningError, OrderError, ask, folder_of
+    from mx10.lab.control import NotRunningError, OrderError, ask
+    from mx10.lab.places import folder_of
 
     try:
         hosts = ask(address, port, {"do": "hosts"}).told["hosts"]

@@ -9,6 +9,8 @@ from mx10.cli import ABSENT, NO_ANSWER, OK, UsageError
 from mx10.cli.context import Context
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mx10.relay.courier.connection import LinkOptions
     from mx10.relay.courier.send import Server, Way
     from mx10.relay.courier.values import Addressee, Connector, Fate, Letter, Step
@@ -98,7 +100,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
 
     # All that can be wrong is found before anything is said to anybody.
     sender, recipients = _sender(args), _recipients(args)
-    way, options = _way(args, context.config.relay.port), _link_options(args)
+    way, options = _way(args, context.config.relay.port), _link_options(args, context.config.relay.ca_file)
     letter = _letter(args, sender)
     return asyncio.run(_run(args, context, letter, recipients, way, options))
 
@@ -225,7 +227,7 @@ def _server(text: str) -> "tuple[Server, int | None]":
         raise UsageError(f"send: --server: {error}") from None
 
 
-def _link_options(args: argparse.Namespace) -> "LinkOptions":
+def _link_options(args: argparse.Namespace, ca_file: "Path | None") -> "LinkOptions":
     import socket
     from ipaddress import ip_address
     from pathlib import Path
@@ -254,13 +256,14 @@ def _link_options(args: argparse.Namespace) -> "LinkOptions":
         if not 0 < args.timeout <= 86400:
             raise UsageError("send: --timeout: write seconds, more than 0 and at most 86400")
         timeouts = timeouts.at_most(args.timeout)
-    if args.ca is not None:
-        _check_authorities(args.ca)
+    ca = args.ca if args.ca is not None or ca_file is None else str(ca_file)
+    if ca is not None:
+        _check_authorities(ca)
     return LinkOptions(
         hostname,
         timeouts,
         tuple(args.local_address),
-        None if args.ca is None else Path(args.ca),
+        None if ca is None else Path(ca),
         _credentials(args),
         args.auth_mechanism,
         args.auth_without_tls,

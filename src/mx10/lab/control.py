@@ -11,14 +11,13 @@ import os
 import shutil
 import socket
 import stat
-import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from mx10.logs import get_logger
+from mx10.lab.places import folder_of
 
 MAX_ORDER: Final = 4096
 """Octets of an order."""
@@ -28,8 +27,6 @@ SECONDS: Final = 5.0
 """For an order to come, and for its answer to be taken."""
 MAX_ORDERS: Final = 20
 """At the same time; one more is closed at once."""
-
-log = get_logger("lab")
 
 
 class OrderError(Exception):
@@ -53,11 +50,6 @@ class Answer:
 
 
 Handler = Callable[[Mapping[str, Any]], Awaitable[Answer]]
-
-
-def folder_of(address: str, port: int) -> Path:
-    """The folder of the lab at that address, for this user."""
-    return Path(tempfile.gettempdir()) / f"mx10-lab-{os.getuid()}-{address}-{port}"
 
 
 def make_folder(folder: Path) -> None:

@@ -6,12 +6,14 @@ What was ordered holds while the lab runs, also where zones change meanwhile.
 """
 
 import asyncio
+import ssl
 from collections.abc import Mapping
 from email.errors import MessageError
 from email.header import decode_header, make_header
 from email.parser import BytesHeaderParser
 from email.policy import compat32
-from typing import Any, Final, cast, get_args
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast, get_args
 
 from mx10.config import Config
 from mx10.lab.control import Answer, OrderError
@@ -20,6 +22,9 @@ from mx10.lab.plan import MailPlace
 from mx10.lab.relayhost import RelayHost
 from mx10.logs import get_logger
 from mx10.names import DomainError, ascii_text, domain_from_text
+
+if TYPE_CHECKING:
+    from mx10.lab.certificates import Authority
 
 _HEADER: Final = 16 * 1024
 """Octets of a message in which its subject is looked for."""
@@ -34,12 +39,15 @@ class Exchangers:
 
     Args:
         config: ``lab`` says at which port each takes mail, and where the relay asks.
+        folder: for certificates; None: there is no TLS.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, folder: Path | None = None) -> None:
         self.port = config.lab.mail_port
         self.box = Mailbox()
         self._config = config
+        self._folder = folder
+        self._authority: Authority | None = None
         self._hosts: dict[str, MailHost | RelayHost] = {}
         self._ordered: dict[str, Health] = {}
         self._changing = asyncio.Lock()
@@ -76,9 +84,24 @@ class Exchangers:
                 await self._become(host, self._ordered.get(host.name, "up"))
 
     def _make(self, name: str, place: MailPlace) -> MailHost | RelayHost:
+        certificate = self._certify(name, place)
         if place.relay:
-            return RelayHost(name, self.port, place, self._config, self.box)
-        return MailHost(name, self.port, place, self.box)
+            return RelayHost(name, self.port, place, self._config, self.box, certificate)
+        if certificate is None:
+            return MailHost(name, self.port, place, self.box)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        return MailHost(name, self.port, place, self.box, context)
+
+    def _certify(self, name: str, place: MailPlace) -> Path | None:
+        if self._folder is None:
+            return None
+        if self._authority is None:
+            # Only for those labs that have exchangers.
+            from mx10.lab.certificates import Authority
+
+            self._authority = Authority(self._folder)
+        return self._authority.certify(name, place.addresses)
 
     async def close(self) -> None:
         """Stop them all."""

@@ -7,6 +7,7 @@ record names; where it names none all do but ``nobody``. ``later`` is never to b
 
 import asyncio
 import socket
+import ssl
 import time
 from collections import deque
 from collections.abc import Collection
@@ -19,6 +20,7 @@ from mx10.relay.door.trace import received
 from mx10.relay.door.values import Visitor
 from mx10.smtp.replies import Reply
 from mx10.smtp.server import (
+    MAX_PIPELINED,
     Closing,
     Content,
     ContentEnds,
@@ -29,6 +31,7 @@ from mx10.smtp.server import (
     Reset,
     ServerOptions,
     ServerSession,
+    StartTls,
 )
 from mx10.smtp.syntax import RcptParameters
 
@@ -121,6 +124,7 @@ class MailHost:
     Args:
         name: with A-labels, without a final dot.
         port: at each of its addresses.
+        tls: for STARTTLS; None: it offers none.
 
     Attributes:
         domains: whose mail it takes, and ``people``: local parts that exist (empty: all); to be set anew when the zones
@@ -129,12 +133,13 @@ class MailHost:
         fault: why it does not listen although it should; empty: it does.
     """
 
-    def __init__(self, name: str, port: int, place: MailPlace, box: Mailbox) -> None:
+    def __init__(self, name: str, port: int, place: MailPlace, box: Mailbox, tls: ssl.SSLContext | None = None) -> None:
         self.name = name
         self.addresses = place.addresses
         self.port = port
         self.domains: Collection[str] = place.domains
         self.people: Collection[str] = place.people
+        self.tls = tls
         self.health: Health = "down"
         self.taken = 0
         self.fault = ""
@@ -219,7 +224,9 @@ class _Connection(asyncio.Protocol):
         self._box = box
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        self._session = ServerSession(ServerOptions(host.name, size=MAX_MESSAGE, recipients=MAX_RECIPIENTS))
+        self._session = ServerSession(
+            ServerOptions(host.name, size=MAX_MESSAGE, recipients=MAX_RECIPIENTS, starttls=host.tls is not None)
+        )
         self._visitor = Visitor(b"", 0, "", "mx")
         self._sender = ""
         self._utf8 = False
@@ -227,6 +234,8 @@ class _Connection(asyncio.Protocol):
         self._content = bytearray()
         self._no_room = False
         self._timer: asyncio.TimerHandle | None = None
+        self._upgrade: asyncio.Task[None] | None = None
+        self._early = b""
         self._active = self._began = self._loop.time()
 
     # ---------------------------------------------------------------- the socket
@@ -254,6 +263,12 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._active = self._loop.time()
+        if self._upgrade is not None:
+            # Through TLS, but before asyncio says that it is there: an EHLO may come with the end of the handshake.
+            self._early += data
+            if len(self._early) > MAX_PIPELINED:
+                self.cut()
+            return
         self._handle(self._session.receive(data))
         self._flush()
 
@@ -262,6 +277,8 @@ class _Connection(asyncio.Protocol):
         self._forget()
         if self._timer is not None:
             self._timer.cancel()
+        if self._upgrade is not None:
+            self._upgrade.cancel()
 
     def pause_writing(self) -> None:
         # Who does not take our replies is not asked for more commands.
@@ -269,7 +286,7 @@ class _Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def resume_writing(self) -> None:
-        if self._transport is not None and not self._transport.is_closing():
+        if self._transport is not None and not self._transport.is_closing() and self._upgrade is None:
             self._transport.resume_reading()
 
     def cut(self) -> None:
@@ -316,9 +333,38 @@ class _Connection(asyncio.Protocol):
                 events += session.reply(self._end())
             elif isinstance(event, Reset):
                 self._forget()
+            elif isinstance(event, StartTls):
+                self._flush()
+                self._forget()
+                # Nothing more is read that is not encrypted (RFC 3207 section 5).
+                if self._transport is not None:
+                    self._transport.pause_reading()
+                self._upgrade = self._loop.create_task(self._start_tls())
             elif isinstance(event, Closing) and self._transport is not None:
                 self._flush()
                 self._transport.close()
+
+    async def _start_tls(self) -> None:
+        assert self._transport is not None
+        assert self._host.tls is not None
+        try:
+            transport = await self._loop.start_tls(
+                self._transport, self, self._host.tls, server_side=True, ssl_handshake_timeout=IDLE_SECONDS
+            )
+        except OSError:  # TLS went wrong, or the client away
+            self.cut()
+            return
+        if transport is None:
+            return
+        self._transport = transport
+        self._upgrade = None
+        self._session.tls_started()
+        version, cipher = transport.get_extra_info("ssl_object").version(), transport.get_extra_info("cipher")
+        self._visitor.tls = f"{version} {cipher[0]}"
+        self._visitor.helo, self._visitor.esmtp = "", False
+        early, self._early = self._early, b""
+        if early:
+            self.data_received(early)
 
     def _recipient(self, parameters: RcptParameters) -> Reply:
         reply = self._host.judge(parameters.recipient)

@@ -8,14 +8,15 @@ the lab does not want to wait for five minutes.
 import asyncio
 import socket
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
 from mx10.config import Config
 from mx10.lab import LAB_NETWORKS
-from mx10.lab.control import folder_of
 from mx10.lab.mailhost import Health, Mailbox, MailHost
+from mx10.lab.places import ca_file_of, folder_of
 from mx10.lab.plan import MailPlace
 from mx10.logs import get_logger
 from mx10.nameserver.listeners import ListenError, bind_stream
@@ -35,13 +36,14 @@ def store_of(address: str, port: int) -> str:
     return f"sqlite:///{folder_of(address, port) / 'mx10.db'}"
 
 
-def relay_config(config: Config, name: str, place: MailPlace) -> Config:
+def relay_config(config: Config, name: str, place: MailPlace, certificate: Path | None = None) -> Config:
     """The settings of the lab's relay.
 
     Args:
         config: as the lab was started.
         name: of the exchanger.
         place: where it is, and whose mail it takes.
+        certificate: file with it and its key, beside which that of its authority is; None: it offers no TLS.
     """
     lab = config.lab
     usual = Config()
@@ -57,6 +59,9 @@ def relay_config(config: Config, name: str, place: MailPlace) -> Config:
             hostname=name,
             domains=tuple(sorted(place.domains)),
             local_addresses=place.addresses[:1],
+            tls_certificate=certificate,
+            tls_key=certificate,
+            ca_file=None if certificate is None else ca_file_of(certificate.parent),
             backup_published=False,
             port=lab.mail_port,
             message_mb=10,
@@ -75,7 +80,9 @@ class RelayHost:
         fault: why it does not run although it should; empty: it does.
     """
 
-    def __init__(self, name: str, port: int, place: MailPlace, config: Config, box: Mailbox) -> None:
+    def __init__(
+        self, name: str, port: int, place: MailPlace, config: Config, box: Mailbox, certificate: Path | None = None
+    ) -> None:
         self.name = name
         self.port = port
         self.addresses = place.addresses
@@ -86,6 +93,7 @@ class RelayHost:
         self._place = place
         self._config = config
         self._box = box
+        self._certificate = certificate
         self._relay: Relay | None = None
         self._task: asyncio.Task[None] | None = None
         self._stand_in: MailHost | None = None
@@ -161,7 +169,7 @@ class RelayHost:
                 each.close()
             self.fault = str(error)
             return
-        config = relay_config(self._config, self.name, self._place)
+        config = relay_config(self._config, self.name, self._place, self._certificate)
         self._relay = relay = Relay(config, [Listening(each, "mx") for each in sockets], reach=LabOnly)
         self._task = asyncio.create_task(self._live(relay, sockets, RelayError))
         ready = asyncio.create_task(relay.ready.wait())

@@ -16,9 +16,10 @@ from typing import Final, Protocol
 from mx10.config import Config, NameserverSettings, ResolverSettings
 from mx10.dns.wirename import to_text
 from mx10.lab import ZONES
-from mx10.lab.control import Control, FolderError, folder_of
+from mx10.lab.control import Control, FolderError
 from mx10.lab.exchangers import Exchangers
 from mx10.lab.forwarder import Forwarder, is_lab, servfail
+from mx10.lab.places import folder_of, tls_folder_of
 from mx10.lab.plan import ANSWER, Manner, Place, Plan, all_addresses, make_plan
 from mx10.lab.sockets import Handler, Waiter
 from mx10.logs import get_logger
@@ -80,7 +81,7 @@ class Lab:
         self._servers: dict[str, _Server] = {}
         self._forwarder: Forwarder | None = None
         self._front: Waiter | None = None
-        self.exchangers = Exchangers(config)
+        self.exchangers = Exchangers(config, tls_folder_of(folder_of(*self.address)))
         self._control: Control | None = None
         self._watch: FolderWatch | None = None
         self._pending: set[Path] | None = set()
