@@ -1,7 +1,6 @@
 """STARTTLS of the lab's exchangers, with clients that are quicker than asyncio says that TLS is there."""
 
 import asyncio
-import ssl
 from pathlib import Path
 
 import pytest
@@ -10,47 +9,8 @@ from mx10.config import Config, LabSettings
 from mx10.lab.exchangers import Exchangers
 from mx10.lab.plan import MailPlace
 from tests.lab.conftest import free_port
-from tests.lab.test_exchangers import Client, connected
-
-
-class Encrypted:
-    """TLS by hand: what is sent goes in one segment, however much it is."""
-
-    def __init__(self, client: Client) -> None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        self._client = client
-        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._in, self._out)
-
-    async def handshake(self, first: bytes) -> None:
-        """With the first words right behind its end."""
-        while True:
-            try:
-                self._tls.do_handshake()
-            except ssl.SSLWantReadError:
-                self._client.writer.write(self._out.read())
-                await self._more()
-            else:
-                break
-        self._tls.write(first)
-        self._client.writer.write(self._out.read())
-
-    async def hear(self, end: bytes) -> bytes:
-        said = b""
-        while not said.endswith(end):
-            try:
-                said += self._tls.read(4096)
-            except ssl.SSLWantReadError:
-                await self._more()
-        return said
-
-    async def _more(self) -> None:
-        async with asyncio.timeout(5):
-            data = await self._client.reader.read(1 << 16)
-        assert data
-        self._in.write(data)
+from tests.lab.test_exchangers import connected
+from tests.relay.encrypted import Encrypted
 
 
 async def test_words_that_come_with_the_end_of_the_handshake(tmp_path: Path) -> None:
@@ -60,7 +20,7 @@ async def test_words_that_come_with_the_end_of_the_handshake(tmp_path: Path) -> 
         await client.hear()
         await client.say("EHLO x.example")
         assert (await client.say("STARTTLS")).startswith("220 ")
-        tls = Encrypted(client)
+        tls = Encrypted(client.reader, client.writer)
         await tls.handshake(b"EHLO y.example\r\nMAIL FROM:<>\r\nRCPT TO:<b@one.example>\r\n")
         said = await tls.hear(b"250 2.1.5 recipient ok\r\n")
         assert said.startswith(b"250-mail.one.example\r\n")
@@ -78,7 +38,7 @@ async def test_words_in_the_clear_behind_starttls_are_never_commands(tmp_path: P
         if together:
             client.writer.write(b"STARTTLS\r\nMAIL FROM:<evil@x.example>\r\n")
             await client.hear()
-            tls = Encrypted(client)
+            tls = Encrypted(client.reader, client.writer)
             await tls.handshake(b"EHLO y.example\r\nRCPT TO:<b@one.example>\r\n")
             assert b"503 5.5.1 MAIL comes first" in await tls.hear(b"first\r\n")
         else:

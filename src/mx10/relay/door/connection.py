@@ -22,6 +22,7 @@ from mx10.relay.spool.spool import Incoming, Taken
 from mx10.relay.values import Envelope, NewRecipient, name_of
 from mx10.smtp.replies import Reply
 from mx10.smtp.server import (
+    MAX_PIPELINED,
     Closing,
     Content,
     ContentEnds,
@@ -97,6 +98,7 @@ class Connection(asyncio.Protocol):
         self._paused = False
         self._clogged = False
         self._upgrading = False
+        self._early = b""
         self._closed = False
         self.deadline = 0.0
         self._message_deadline = 0.0
@@ -153,6 +155,12 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._closed:
             return
+        if self._upgrading:
+            # Through TLS, but before asyncio says that it is there: an EHLO may come with the end of the handshake.
+            self._early += data
+            if len(self._early) > MAX_PIPELINED and self._transport is not None:
+                self._transport.abort()
+            return
         if self._incoming is not None or b"\n" in data:
             # A command that comes octet by octet has no more time than one that comes at once.
             self._touch()
@@ -205,7 +213,7 @@ class Connection(asyncio.Protocol):
 
     def _read_or_not(self) -> None:
         transport = self._transport
-        if transport is None or self._closed or transport.is_closing():
+        if transport is None or self._closed or self._upgrading or transport.is_closing():
             return
         behind = self._incoming is not None and self._incoming.is_behind
         stop = self._clogged or behind or not self._session.wants_input
@@ -309,6 +317,10 @@ class Connection(asyncio.Protocol):
         elif isinstance(event, StartTls):
             self._flush()
             self._forget()
+            # From here on nothing is read that is not encrypted (RFC 3207 section 5).
+            self._upgrading = True
+            if self._transport is not None:
+                self._transport.pause_reading()
             self._later(self._start_tls())
         elif isinstance(event, Login):
             self._later(self._check_password(event.credentials.user, event.credentials.password))
@@ -330,12 +342,19 @@ class Connection(asyncio.Protocol):
         if await self._handshake():
             self.visitor.helo, self.visitor.esmtp, self.visitor.user = "", False, ""
             self._session.tls_started()
+            early, self._early = self._early, b""
+            if early:
+                self.data_received(early)
 
     async def _secure(self, decision: Any) -> None:
         """TLS from the first octet on, then the greeting."""
         if decision is not None and await decision is not None:
             self._close()
         elif not self._closed and await self._handshake():
+            if self._early:
+                # It did not wait for the greeting, which the session does not forgive.
+                self.data_received(self._early)
+                return
             self._session.greet()
             self._flush()
 
@@ -363,7 +382,7 @@ class Connection(asyncio.Protocol):
         if transport is None or self._closed:
             return False
         self._transport = transport
-        self._upgrading = False
+        self._upgrading = self._paused = False
         self.visitor.tls = _shown(transport.get_extra_info("ssl_object"))
         self._touch()
         return True
