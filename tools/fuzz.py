@@ -1,12 +1,17 @@
-"""Throw mutated packets at the DNS codec and the responder, and say what came of it.
+"""Throw mutated packets at the DNS codec and the responder, or mutated dialogues at SMTP; say what came of it.
 
     .venv/bin/python tools/fuzz.py --packets 10000000
+    .venv/bin/python tools/fuzz.py --dialogues 1000000
 
 Every packet is a mutation of a real one (bits, octets, lengths and counts changed, pieces cut, doubled and swapped), or
 noise. They come to a zone without signatures, and to it signed with NSEC, NSEC3, and NSEC3 with opt-out, in turns. Each
 must come out as a value or as the codec's own error; whatever the responder answers must be a response to that packet,
-parse, and be no larger than asked for. The first packet that breaks this is printed in hexadecimal, and the exit code
-is 1. The same seed gives the same packets.
+parse, and be no larger than asked for.
+
+Dialogues are, in turns, what clients say to our receiver (fuzz_receiver.py) and what servers say to our sender
+(fuzz_sender.py); both files tell what must hold.
+
+The first packet or dialogue that breaks this is printed, and the exit code is 1. The same seed gives the same ones.
 """
 
 import argparse
@@ -15,11 +20,14 @@ import multiprocessing
 import random
 import sys
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from struct import Struct
 from typing import Final
 
+import fuzz_receiver
+import fuzz_sender
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mx10.config import NameserverSettings
@@ -172,40 +180,57 @@ def run(job: tuple[int, int]) -> tuple[Counter[str], str]:
     return seen, ""
 
 
+def run_dialogues(job: tuple[int, int]) -> tuple[Counter[str], str]:
+    """One chunk of dialogues, as ``run``."""
+    seed, count = job
+    rng = random.Random(seed)
+    seen: Counter[str] = Counter()
+    for number in range(count):
+        check = fuzz_sender.check if number % 2 else fuzz_receiver.check
+        try:
+            check(rng, seen)
+        except Exception as error:
+            return seen, "".join(traceback.format_exception(error))
+    return seen, ""
+
+
 def main(show: Callable[[str], object] = print) -> int:
     """Run, report, and give the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--packets", type=int, default=200_000)
+    parser.add_argument("--packets", type=int, default=200_000, metavar="N", help="how many; default: %(default)s")
+    parser.add_argument("--dialogues", type=int, metavar="N", help="dialogues of SMTP instead of packets: how many")
     parser.add_argument("--seed", type=int, default=10)
     parser.add_argument("--jobs", type=int, default=multiprocessing.cpu_count())
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    jobs = [(args.seed * 1_000_003 + i, min(CHUNK, args.packets - i * CHUNK)) for i in range(-(-args.packets // CHUNK))]
+    what, total, work = (
+        ("packets", args.packets, run) if args.dialogues is None else ("dialogues", args.dialogues, run_dialogues)
+    )
+    jobs = [(args.seed * 1_000_003 + i, min(CHUNK, total - i * CHUNK)) for i in range(-(-total // CHUNK))]
     seen: Counter[str] = Counter()
     started = time.monotonic()
     done = 0
     failure = ""
     try:
         with multiprocessing.Pool(args.jobs) as pool:
-            for (_, count), (part, failure) in zip(jobs, pool.imap(run, jobs), strict=True):
+            for (_, count), (part, failure) in zip(jobs, pool.imap(work, jobs), strict=True):
                 seen += part
                 done += count
                 if sys.stderr.isatty():
-                    print(f"\r{done:,} of {args.packets:,} packets", end="", file=sys.stderr)
+                    print(f"\r{done:,} of {total:,} {what}", end="", file=sys.stderr)
                 if failure:
                     break
     except KeyboardInterrupt:
         failure = "interrupted"
     seconds = time.monotonic() - started
-    report = {"packets": done, "seed": args.seed, "seconds": round(seconds, 1), "failure": failure, "seen": dict(seen)}
+    report = {what: done, "seed": args.seed, "seconds": round(seconds, 1), "failure": failure, "seen": dict(seen)}
     if args.json:
         show(json.dumps(report))
     else:
-        show(
-            f"{done:,} packets in {seconds:.0f} s (seed {args.seed}): {failure or 'every one a value or a clear error'}"
-        )
-        for what, count in seen.most_common():
-            show(f"  {count:>12,}  {what}")
+        right = "every one a value or a clear error" if work is run else "none came to anything wrong"
+        show(f"{done:,} {what} in {seconds:.0f} s (seed {args.seed}): {failure or right}")
+        for kind, count in seen.most_common():
+            show(f"  {count:>12,}  {kind}")
     return 1 if failure else 0
 
 

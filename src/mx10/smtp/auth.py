@@ -168,7 +168,7 @@ class _Scram:
             raise MechanismError("SCRAM-SHA-256 goes on with c=biws,r=nonce,p=proof")
         try:
             given = base64.b64decode(proof, validate=True)
-        except binascii.Error:
+        except ValueError:  # binascii.Error, or what is said of text that is not ASCII
             raise MechanismError("the proof is not base64") from None
         signed = f"{self._bare},{self._first},{without}".encode()
         signature = _hmac(self._keys.stored, signed)

@@ -414,11 +414,14 @@ class ClientSession:
         now = self._now
         if self._ended or now is None or now.outgoing is None:
             return self._take_events()
-        rest, now.outgoing = now.outgoing.end(), None
+        outgoing, now.outgoing = now.outgoing, None
         if now.failed is not None:
+            # What came of the content then went nowhere, so how it ends says nothing.
             if not self._awaited:
                 self._finish(reset=True)
-        elif self._chunking:
+            return self._take_events()
+        rest = outgoing.end()
+        if self._chunking:
             self._chunk(now.held + rest, Stage.END)
             now.ended = True
         else:

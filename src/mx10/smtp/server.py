@@ -8,6 +8,7 @@ Bytes that come before the greeting, and whatever is pipelined behind STARTTLS, 
 section 3.1, RFC 3207 section 4.2).
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -25,7 +26,8 @@ MAX_AUTH: Final = 12288
 """Octets of a line within AUTH (RFC 4954 section 4)."""
 MAX_PIPELINED: Final = 1 << 18
 """Octets that wait within the session; beyond that, whoever has the socket stops reading."""
-_CHUNK_DIGITS: Final = 12
+_BDAT: Final = re.compile(r"(\d{1,12})( +LAST)?", re.ASCII | re.IGNORECASE)
+"""What stands behind BDAT: nothing but ASCII, so that whoever stands before us sees the same end of a message."""
 _FOREIGN: Final = frozenset({"GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT"})
 """A browser that was talked into speaking to us sends commands of its own behind these."""
 
@@ -344,7 +346,8 @@ class ServerSession:
         if "\0" in text:
             raise CommandError(500, "5.5.2", "a command holds no NUL")
         verb, _, argument = text.partition(" ")
-        handler = _COMMANDS.get(verb.upper())
+        # Beyond ASCII there are letters whose upper case is one of ours; other programs take them for nothing.
+        handler = _COMMANDS.get(verb.upper()) if verb.isascii() else None
         if handler is None:
             if verb in _FOREIGN:
                 raise _FatalError("this is no web server")
@@ -424,13 +427,11 @@ class ServerSession:
         self._state = _State.DATA
 
     def _bdat(self, argument: str) -> None:
-        words = argument.split()
-        last = len(words) == 2 and words[1].upper() == "LAST"
-        digits = words[0] if words else ""
-        if not (digits.isascii() and digits.isdigit() and len(digits) <= _CHUNK_DIGITS and (last or len(words) == 1)):
+        match = _BDAT.fullmatch(argument)
+        if match is None:
             # Nobody knows how much is no command now.
             raise _FatalError("BDAT takes a number of octets, and LAST")
-        self._chunk = _Chunk(int(digits), last, held=self._chunk.held)
+        self._chunk = _Chunk(int(match[1]), match[2] is not None, held=self._chunk.held)
         self._state = _State.CHUNK
 
     def _rset(self, argument: str) -> Event | None:
@@ -557,7 +558,9 @@ class ServerSession:
             return
         transaction.chunked = True
         if data:
-            if transaction.mail.body != "BINARYMIME" and transaction.fault is None and self._is_bare(data):
+            # What is beyond the size is refused for that, however the octets come in pieces.
+            room = max(self.options.size - transaction.size, 0)
+            if transaction.mail.body != "BINARYMIME" and transaction.fault is None and self._is_bare(data[:room]):
                 transaction.fault = Reply.of(550, "5.6.0", "lines end with CR LF; BODY=BINARYMIME may hold others")
                 events.append(Reset())
             events += self._take(transaction, data)

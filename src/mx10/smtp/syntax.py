@@ -189,11 +189,14 @@ def _address(path: str, smtputf8: bool, *, sender: bool) -> str:
 
 def _parameters(text: str) -> dict[str, str | None]:
     given: dict[str, str | None] = {}
-    for word in text.split():
+    # Spaces alone stand between parameters; other white space, of any script, is a mistake in one.
+    for word in text.split(" "):
+        if not word:
+            continue
         keyword, equals, value = word.partition("=")
-        keyword = keyword.upper()
         if not _KEYWORD.fullmatch(keyword) or (equals and not _VALUE.fullmatch(value)):
             raise CommandError(501, "5.5.4", f"{word[:40]!r} is no parameter: write KEYWORD or KEYWORD=value")
+        keyword = keyword.upper()
         if keyword in given:
             raise CommandError(501, "5.5.4", f"{keyword} is said twice")
         given[keyword] = value if equals else None
