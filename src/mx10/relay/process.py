@@ -29,7 +29,7 @@ from mx10.relay.nodes import Nodes
 from mx10.relay.queue import Schedule
 from mx10.relay.settling import Settler
 from mx10.relay.spool.opening import open_spool, register
-from mx10.relay.spool.spool import Spool, Taken, remove_strays
+from mx10.relay.spool.spool import Spool, Taken, remove_stray_parts, remove_strays
 from mx10.relay.spool.writing import Writer
 from mx10.relay.values import name_of
 from mx10.resolver import Forwarder
@@ -117,6 +117,8 @@ class Relay:
                 strays = await asyncio.to_thread(remove_strays, opened.store, opened.folder, time.time() - age)
                 if strays:
                     log.info("bodies of messages that were never promised are removed", files=strays)
+            else:
+                await asyncio.to_thread(remove_stray_parts, opened.store, node)
             self.spool = spool_of(config, opened, node, Writer(opened.store, loop))
             stack.callback(self.spool.close)
             self.journal = Journal(loop)

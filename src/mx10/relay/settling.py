@@ -35,6 +35,8 @@ AT_ONCE: Final = 200
 """Messages of one such look."""
 AGAIN_SECONDS: Final = 5.0
 """When what could not be written is written again."""
+TOLD_ALL: Final = 20
+"""Attempts to reach a next hop that are all kept; of later ones, one in so many: a host may be down for days."""
 _HELD_MS: Final = 3_600_000
 """Messages with recipients that are held do not end; they are looked at again so much later."""
 _EMPTIED: Final = "DELETE FROM messages WHERE id = ? AND NOT EXISTS (SELECT 1 FROM recipients WHERE message = ?)"
@@ -139,7 +141,8 @@ class Settler:
             if each is None:
                 continue
             text = fate_to_json(fate, now, None, steps, hop.key)
-            rows.append((job.message.id, each.number, now, text))
+            if each.attempts < TOLD_ALL or each.attempts % TOLD_ALL == 0:
+                rows.append((job.message.id, each.number, now, text))
             updates.append((each.due_at, each.attempts + 1, text, job.message.id, each.number))
         self._write(Work(attempts=rows, later=updates), lambda: None)
 

@@ -397,6 +397,19 @@ def remove_strays(store: Store, folder: Path, before: float) -> int:
     return len(strays)
 
 
+def remove_stray_parts(store: Store, ids: int) -> int:
+    """At the start: remove parts of bodies that belong to no message, of those that had their numbers from us (see
+    ``values.Ids``); others may be writing theirs just now. Returns how many parts."""
+    with store.begin() as connection:
+        return connection.execute(
+            text(
+                "DELETE FROM body_parts WHERE (message / 8192) % 256 = :ids"
+                " AND NOT EXISTS (SELECT 1 FROM messages WHERE messages.id = body_parts.message)"
+            ),
+            {"ids": ids},
+        ).rowcount
+
+
 def _file_error(path: Path, error: OSError) -> StoreError:
     import errno
 
@@ -405,4 +418,4 @@ def _file_error(path: Path, error: OSError) -> StoreError:
     return StoreUnreachableError(f"{path}: {error.strerror}")
 
 
-__all__ = ["Done", "Incoming", "Spool", "Taken", "Times", "remove_strays"]
+__all__ = ["Done", "Incoming", "Spool", "Taken", "Times", "remove_stray_parts", "remove_strays"]
