@@ -16,14 +16,18 @@ from mx10.relay.basics import Listening, RelayError, check
 from mx10.relay.door.recipients import verify as verify_module
 from mx10.relay.process import Relay
 from mx10.relay.spool.opening import open_spool
+from tests.relay.door.test_vouch import add_text
 from tests.relay.primary import Primary
-from tests.relay.talker import until
+from tests.relay.talker import Talker, until
 from tests.routing.dns_world import World, serving
 
 WORLD = """
 example.org MX 10 mx1.example.org.
 example.org MX 20 backup.example.net.
 mx1.example.org A 127.9.3.1
+example.net MX 10 mx.example.net.
+example.com MX 10 mx.example.net.
+mx.example.net A 127.9.3.3
 backup.example.net A 127.9.3.2
 """
 
@@ -37,7 +41,11 @@ def port() -> int:
 
 @pytest.fixture
 def config(tmp_path: Path, port: int) -> Iterator[Config]:
-    with serving(World(WORLD)) as address:
+    world = World(WORLD)
+    # The tests' clients come from there.
+    add_text(world, "example.net", "v=spf1 ip4:127.0.0.0/8 -all")
+    add_text(world, "example.com", "v=spf1 -all")
+    with serving(world) as address:
         yield Config(
             nameserver=NameserverSettings(listen=()),
             store=StoreSettings(url=f"sqlite:///{tmp_path}/mx10.db"),
@@ -73,7 +81,7 @@ async def relaying(config: Config) -> AsyncIterator[tuple[Relay, int]]:
         listening.close()
 
 
-async def said(port: int, *recipients: str, sender: str = "ann@example.net") -> list[str]:
+async def said(port: int, *recipients: str, sender: str = "stranger@example.com") -> list[str]:
     """What the relay says to each recipient, and at last to the message."""
     reader, writer = await asyncio.open_connection("127.9.3.2", port)
 
@@ -136,6 +144,31 @@ async def test_an_outage_from_beginning_to_end(config: Config, port: int, monkey
             assert primary.messages
         # Nobody vouched for the sender: it gets no bounce.
         assert not relay.dispatcher._here
+
+
+async def test_only_those_that_somebody_vouches_for_hear_of_it(
+    config: Config, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_spool(config, create=True).store
+    set_up(store, BackedUp("example.org", 0))
+    store.close()
+    async with relaying(config) as (_, at):
+        # Nobody knows of anybody, as the primary is down.
+        for sender in ("ann@example.net", "forged@example.com"):
+            assert await said(at, "nobody@example.org", sender=sender) == ["250 2.1.5", "250 2.0.0"]
+        assert states(config) == {"nobody@example.org": "apart"}
+        senders = Talker(address="127.9.3.3", port=port)
+        async with (
+            Primary(address="127.9.3.1", port=port).listening() as primary,
+            senders.listening(),
+        ):
+            await asyncio.wait_for(empty(config), 20)
+            assert primary.refused == [2]
+            assert [line for line in senders.heard if line.startswith("RCPT")] == [
+                "RCPT TO:<ann@example.net> NOTIFY=NEVER"
+            ]
+            (report,) = senders.messages
+            assert b"550 5.1.1 no such user" in report
 
 
 async def empty(config: Config) -> None:

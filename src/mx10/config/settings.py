@@ -558,6 +558,11 @@ class RelaySettings:
     transports: tuple[str, ...] = ()
     """Where mail goes against what MX records say, one a domain, `*` for all others (`docs/courier.md`)."""
 
+    vouching: Literal["apart", "always", "never"] = "apart"
+    """Which mail from strangers is asked who vouches for its sender (SPF, DKIM): that with recipients of whom nobody
+    knows whether they exist (`recipients.unsure`), all, or none. If one of those recipients is refused later, only a
+    sender that somebody vouches for hears of it. What was found out is put into Authentication-Results (RFC 8601)."""
+
     port: Annotated[int, Range(1, 65535)] = 25
     """Port of other exchangers; another one than 25 is for trying things out."""
 

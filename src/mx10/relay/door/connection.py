@@ -487,7 +487,7 @@ class Connection(asyncio.Protocol):
             self._forget()
             return self._refuse(fault, "loop" if fault is _LOOP else "header")
         head = self._head(incoming, header)
-        if self._door.judges:
+        if self._door.wants_judging(self.visitor, incoming.envelope, self._recipients):
             self._later(self._judge(incoming, head))
         else:
             self._keep(incoming, head, self._recipients)
@@ -513,7 +513,12 @@ class Connection(asyncio.Protocol):
         return head
 
     async def _judge(self, incoming: Incoming, head: bytes) -> None:
-        content = await incoming.so_far()
+        try:
+            content = await incoming.so_far()
+        except StoreError as error:
+            self._forget()
+            self._kept(error)
+            return
         judged: Judged = await self._door.judge(self.visitor, incoming.envelope, self._recipients, content)
         if self._closed:
             return

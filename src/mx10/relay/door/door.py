@@ -88,6 +88,8 @@ class Judged:
 
 
 Judge = Callable[[Visitor, Envelope, Sequence[NewRecipient], Content], Awaitable[Judged]]
+"""Looks at whole messages. It may have a method ``wants`` with the first three of these, which says whether at this
+one."""
 
 
 class Door:
@@ -120,6 +122,7 @@ class Door:
         self.taken = taken
         self.verifier = verifier
         self.judges = judges
+        self._wants = [getattr(judge, "wants", _everything) for judge in judges]
         self.users = users
         self.hops = hops
         self.ask = ask
@@ -186,12 +189,18 @@ class Door:
         admitted = self.verifier.admit(visitor, recipient)
         return admitted if isinstance(admitted, (NewRecipient, Refused)) else await admitted
 
+    def wants_judging(self, visitor: Visitor, envelope: Envelope, recipients: Sequence[NewRecipient]) -> bool:
+        """Whether any judge wants to look at a message."""
+        return any(wants(visitor, envelope, recipients) for wants in self._wants)
+
     async def judge(
         self, visitor: Visitor, envelope: Envelope, recipients: Sequence[NewRecipient], content: Content
     ) -> Judged:
         """What the judges say, all together; the first that refuses, refuses."""
         head, vouched, held = b"", envelope.vouched, ""
-        for judge in self.judges:
+        for judge, wants in zip(self.judges, self._wants, strict=True):
+            if not wants(visitor, envelope, recipients):
+                continue
             said = await judge(visitor, envelope, recipients, content)
             if said.reply is not None or said.discarded:
                 return said
@@ -247,6 +256,10 @@ class Door:
             found = call(*arguments)
             said = found if found is None or isinstance(found, Refused) else await found
         return said
+
+
+def _everything(_visitor: Visitor, _envelope: Envelope, _recipients: Sequence[NewRecipient]) -> bool:
+    return True
 
 
 def error_reply(error: StoreError) -> Reply:

@@ -26,6 +26,7 @@ from mx10.relay.door.door import Check, Door, Judge, Verifier
 from mx10.relay.door.policy import Policy
 from mx10.relay.door.recipients import RecipientService, RuleError
 from mx10.relay.door.users import Users, UsersError
+from mx10.relay.door.vouch import Voucher
 from mx10.relay.spool.spool import Spool, Taken
 from mx10.resolver import Forwarder
 from mx10.smtp.auth import MECHANISMS
@@ -163,8 +164,14 @@ class DoorService:
             self.checks = self._checks()
         except (RuleError, DnsblError) as error:
             raise RelayError(str(error)) from None
+        vouching = self._settings.vouching
+        judges: list[Judge] = []
+        if vouching != "never":
+            self.voucher = Voucher(self._around.resolver, self._around.hostname, clock, vouching)
+            judges.append(self.voucher)
         return Services(
             checks=list(self.checks.checks),
+            judges=judges,
             verifier=recipients.recipients,
             learned=[recipients.recipients.delivered],
             running=[recipients.recipients.run, *self.checks.running],
