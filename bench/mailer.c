@@ -151,6 +151,7 @@ int main(int count, char **words) {
     memcpy(content, head, sizeof head - 1);
     for (content_length = sizeof head - 1; content_length < size; content_length++)
         content[content_length] = "XXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXX\r\n"[(content_length - sizeof head + 1) % 62];
+    if (content[content_length - 1] == '\r') content[content_length - 1] = 'X';
     memcpy(content + content_length, "\r\n.\r\n", 5);
     content_length += 5;
     struct sockaddr_in where = {.sin_family = AF_INET, .sin_port = htons(atoi(words[1]))};

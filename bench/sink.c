@@ -5,7 +5,8 @@
  * Recipients are numbered, as smtp-source -N numbers them: 17@example.org. Of every hundred it puts ten off (450 to
  * RCPT) and refuses two (550); which ones depends on the number alone. Recipients without a number get what they were
  * sent: those are the reports about the refused. It ends when all of MESSAGES have had an answer and there was a report
- * for each that was refused, and prints counts as one JSON object. It offers what smtp-sink does, PIPELINING among it.
+ * for each that was refused, and prints counts as one JSON object; SIGUSR1 has it print them at any time. With 0 for
+ * MESSAGES it does not end. It offers what smtp-sink does, PIPELINING among it.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -30,6 +31,17 @@ typedef struct {
 } Session;
 
 static long wanted, accepted, put_off, refused, reports;
+static volatile sig_atomic_t asked;
+
+static void ask(int number) {
+    (void)number;
+    asked = 1;
+}
+
+static void print_counts(void) {
+    printf("{\"accepted\": %ld, \"put_off\": %ld, \"refused\": %ld, \"reports\": %ld}\n", accepted, put_off, refused, reports);
+    fflush(stdout);
+}
 
 static void fail(const char *what) {
     perror(what);
@@ -138,6 +150,8 @@ int main(int count, char **words) {
         fprintf(stderr, "usage: sink PORT MESSAGES\n");
         return 2;
     }
+    struct sigaction on_ask = {.sa_handler = ask};
+    sigaction(SIGUSR1, &on_ask, NULL);
     signal(SIGPIPE, SIG_IGN);
     wanted = atol(words[2]);
     int door = socket(AF_INET, SOCK_STREAM, 0), poll = epoll_create1(0), one = 1;
@@ -147,8 +161,12 @@ int main(int count, char **words) {
     if (bind(door, (struct sockaddr *)&where, sizeof where) || listen(door, 512)) fail("bind");
     struct epoll_event event = {.events = EPOLLIN};
     epoll_ctl(poll, EPOLL_CTL_ADD, door, &event);
-    while (accepted + put_off + refused < wanted || reports < refused) {
+    while (!wanted || accepted + put_off + refused < wanted || reports < refused) {
         int ready = epoll_wait(poll, events, EVENTS, -1);
+        if (asked) {
+            asked = 0;
+            print_counts();
+        }
         if (ready < 0 && errno != EINTR) fail("epoll_wait");
         for (int at = 0; at < ready; at++) {
             Session *s = events[at].data.ptr;
@@ -177,6 +195,6 @@ int main(int count, char **words) {
             else s->out = 0;
         }
     }
-    printf("{\"accepted\": %ld, \"put_off\": %ld, \"refused\": %ld, \"reports\": %ld}\n", accepted, put_off, refused, reports);
+    print_counts();
     return 0;
 }

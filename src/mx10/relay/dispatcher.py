@@ -21,7 +21,7 @@ from mx10.relay.hosts import HostMemory
 from mx10.relay.jobs import FromSpool, Job, letter_of
 from mx10.relay.loading import Message, Page, Pages
 from mx10.relay.metrics import Tallies
-from mx10.relay.queue import DOWN_LOADED, LOW, Hop
+from mx10.relay.queue import DOWN_LOADED, Hop
 from mx10.relay.settling import Settler
 from mx10.relay.spool.opening import Opened
 from mx10.relay.spool.spool import Taken
@@ -117,6 +117,8 @@ class Dispatcher:
         self._due: list[tuple[int, str]] = []
         self._here: set[tuple[int, int]] = set()
         """Recipients (message, number) in memory."""
+        self._reads: list[set[tuple[int, int]]] = []
+        """For each page that is being read: which recipients left memory meanwhile. It may still show them."""
         self._content = 0
         self._pending = 0
         """Messages whose way is being looked up."""
@@ -209,7 +211,7 @@ class Dispatcher:
         if domain.asked or domain.due_at is None:
             return
         hop = self.hops.get(domain.hop)
-        if hop is not None and domain.due_at <= self._clock() and not hop.has_room():
+        if hop is not None and domain.due_at <= self._clock() and hop.has_enough():
             self._ask(hop, domain)
         elif domain.heap_at is None or domain.due_at < domain.heap_at:
             domain.heap_at = domain.due_at
@@ -256,11 +258,12 @@ class Dispatcher:
             log.exception("a way could not be found", domain=domain.name)
             pending, domain.pending = domain.pending, []
             self._pending -= len(pending)
-            domain.cursor = _START
+            domain.cursor, domain.due_at = _START, None
             self._left_there(domain, self._clock() + _AGAIN_MS)
             self.counts["way_failures"] += len(pending)
             return
         domain.way, domain.looked_at = way, self._clock()
+        self._hop(way)
         if domain.hop != way.key:
             if domain.asked:
                 self.hops[domain.hop].asks.pop(domain.name, None)
@@ -414,8 +417,10 @@ class Dispatcher:
         """It is no longer in memory."""
         if len(self._here) >= self._most:
             self._wake.set()
-        for number in job.recipients:
-            self._here.discard((job.message.id, number))
+        keys = [(job.message.id, number) for number in job.recipients]
+        self._here.difference_update(keys)
+        for left in self._reads:
+            left.update(keys)
         self._content -= job.size
         job.size = 0
 
@@ -469,9 +474,24 @@ class Dispatcher:
         """Read what is due of some domains."""
         for domain in domains:
             domain.loading = True
-        self._start(self._read(domains))
+        hops = [self.hops[key] for key in {domain.hop for domain in domains} if key in self.hops]
+        for hop in hops:
+            hop.reading += 1
+        self._start(self._read(domains, hops))
 
-    async def _read(self, domains: list[_Domain]) -> None:
+    async def _read(self, domains: list[_Domain], hops: list[Hop[Job]]) -> None:
+        left: set[tuple[int, int]] = set()
+        self._reads.append(left)
+        try:
+            await self._read_pages(domains, left)
+        finally:
+            self._reads = [each for each in self._reads if each is not left]
+            for hop in hops:
+                hop.reading -= 1
+        for hop in hops:
+            self._run(hop)
+
+    async def _read_pages(self, domains: list[_Domain], left: set[tuple[int, int]]) -> None:
         now = self._clock()
         most = RECIPIENTS if len(self._here) < self._most else _FEW
         wanted = [(domain.name, domain.cursor) for domain in domains]
@@ -492,7 +512,7 @@ class Dispatcher:
             if page is not None:
                 domain.due_at = page.later if page.whole else domain.due_at
                 domain.cursor = _START if page.whole else page.cursor
-                self._add_page(domain, page, found)
+                self._add_page(domain, page, found, left)
             missed, domain.missed = domain.missed, None
             if missed is not None:
                 self._left_there(domain, missed)
@@ -502,14 +522,12 @@ class Dispatcher:
                 if hop is not None and not domain.asked:
                     self._ask(hop, domain)
             self._line_up(domain)
-        for key in {domain.hop for domain in domains}:
-            if key in self.hops:
-                self._run(self.hops[key])
 
-    def _add_page(self, domain: _Domain, page: Page, found: Pages) -> None:
+    def _add_page(self, domain: _Domain, page: Page, found: Pages, left: set[tuple[int, int]]) -> None:
         by_message: dict[int, list[Waiting]] = {}
         for each in page.recipients:
-            if (each.message, each.number) not in self._here:
+            key = (each.message, each.number)
+            if key not in self._here and key not in left:
                 by_message.setdefault(each.message, []).append(each)
         for id_, members in by_message.items():
             message = found.messages.get(id_)
@@ -561,7 +579,14 @@ class Dispatcher:
     def _look_at_due(self, now: int) -> None:
         """Read domains that are due, unless their next hop has enough to do."""
         domains: list[_Domain] = []
-        while self._due and self._due[0][0] <= now and len(self._here) < self._most and len(domains) < TOGETHER:
+        looked_up = 0
+        while (
+            self._due
+            and self._due[0][0] <= now
+            and len(self._here) < self._most
+            and len(domains) < TOGETHER
+            and looked_up < TOGETHER
+        ):
             at, name = heapq.heappop(self._due)
             domain = self._domains.get(name)
             if domain is None or domain.heap_at != at:
@@ -570,9 +595,15 @@ class Dispatcher:
             if domain.due_at is None or domain.asked or domain.loading or domain.pending:
                 continue  # who reads it, or looks its way up, goes on with it
             hop = self.hops.get(domain.hop)
+            if hop is None and domain.way is not None:
+                hop = self._hop(domain.way)
             if domain.due_at > now:
                 self._line_up(domain)
-            elif hop is not None and len(hop.jobs) >= (1 if hop.down_since else LOW):
+            elif hop is None:
+                # Not before it is known who wants it: one read would follow the other for nothing.
+                self._route(name, lambda _way: None)
+                looked_up += 1
+            elif hop.has_enough():
                 self._ask(hop, domain)
             else:
                 domains.append(domain)
@@ -657,7 +688,7 @@ class Dispatcher:
         for key in [
             key
             for key, hop in self.hops.items()
-            if not hop.jobs and not hop.in_flight and not hop.down_since and not hop.asks
+            if not hop.jobs and not hop.in_flight and not hop.down_since and not hop.asks and not hop.reading
         ]:
             del self.hops[key]
         idle = [

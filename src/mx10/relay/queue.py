@@ -55,6 +55,7 @@ class Hop(Generic[JobT]):
         way: as it was looked up last.
         asks: domains of which more is in the database than in memory; the next to be read is the first.
         jobs: that are in memory; the next is on the left.
+        reading: how many pages are being read for it.
         in_flight: how many are on their way now.
         window: how many may be.
         failures: in a row, since it was reached last.
@@ -68,6 +69,7 @@ class Hop(Generic[JobT]):
     way: Way
     asks: dict[str, None] = field(default_factory=dict)
     jobs: deque[JobT] = field(default_factory=deque)
+    reading: int = 0
     in_flight: int = 0
     window: float = FIRST_WINDOW
     failures: int = 0
@@ -90,7 +92,11 @@ class Hop(Generic[JobT]):
 
     def wants_more(self) -> bool:
         """Whether more should be read from the database now."""
-        return bool(self.asks) and len(self.jobs) < (1 if self.down_since else LOW)
+        return bool(self.asks) and not self.has_enough()
+
+    def has_enough(self) -> bool:
+        """Whether it has enough to do, or gets it just now."""
+        return self.reading > 0 or len(self.jobs) >= (1 if self.down_since else LOW)
 
     def worked(self, most: int) -> None:
         """It took, or refused, a message: it is there."""
