@@ -14,7 +14,7 @@ from mx10.lab.control import OrderError
 from mx10.lab.places import folder_of, tls_folder_of
 from mx10.lab.server import Lab
 from tests.lab.conftest import Start
-from tests.lab.test_exchangers import talking
+from tests.lab.test_exchangers import Client, talking
 
 RELAY = "mx1.mailbackup.example"
 BACKUP = "127.25.90.1"
@@ -85,6 +85,30 @@ async def test_mail_goes_to_the_backup_waits_there_and_arrives(start: Start) -> 
     assert (folder / "spool" / "spool.db").exists()
     await lab.close()
     assert not folder.exists()
+
+
+async def test_only_a_sender_whose_domain_vouches_for_it_hears_of_a_refusal(start: Start) -> None:
+    """As docs/lab.md has it: one message is from anywhere, one from the address that SPF names."""
+    lab = await start()
+    await change(lab, "down", *BETTER)
+    for origin in ("127.0.0.1", "127.25.1.1"):
+        reader, writer = await asyncio.open_connection(BACKUP, lab.exchangers.port, local_addr=(origin, 0))
+        client = Client(reader, writer)
+        await client.hear()
+        await client.say("EHLO x.example", "MAIL FROM:<ann@single.example>")
+        assert (await client.say("RCPT TO:<who@backup.example>")).startswith("250 ")
+        assert (await client.say("DATA", f"Subject: from {origin}\r\n\r\nHello.\r\n.")).startswith("250 ")
+        writer.close()
+    await change(lab, "up", *BETTER)
+
+    async def nothing_waits() -> bool:
+        return not (await relay_of(lab))["waiting"]
+
+    await until(nothing_waits)
+    assert await arrived(lab) == [("mail.single.example", "ann@single.example")]
+    report = lab.exchangers.box.messages[0]
+    assert report.sender == ""
+    assert b"Subject: from 127.25.1.1\r\n" in report.content
 
 
 async def test_the_relay_can_be_silent_and_busy(start: Start) -> None:
