@@ -14,6 +14,7 @@ from mx10.config.settings import NameserverSettings
 from mx10.relay.backing import BackedUp, set_up
 from mx10.relay.basics import Listening, RelayError, check
 from mx10.relay.door.recipients import verify as verify_module
+from mx10.relay.metrics import Meter
 from mx10.relay.process import Relay
 from mx10.relay.spool.opening import open_spool
 from tests.relay.door.test_vouch import add_text
@@ -152,7 +153,7 @@ async def test_only_those_that_somebody_vouches_for_hear_of_it(
     store = open_spool(config, create=True).store
     set_up(store, BackedUp("example.org", 0))
     store.close()
-    async with relaying(config) as (_, at):
+    async with relaying(config) as (relay, at):
         # Nobody knows of anybody, as the primary is down.
         for sender in ("ann@example.net", "forged@example.com"):
             assert await said(at, "nobody@example.org", sender=sender) == ["250 2.1.5", "250 2.0.0"]
@@ -169,6 +170,10 @@ async def test_only_those_that_somebody_vouches_for_hear_of_it(
             ]
             (report,) = senders.messages
             assert b"550 5.1.1 no such user" in report
+        page = Meter(relay, dict).page().decode()
+        assert 'mx10_relay_recipients_total{source="call",verdict="unsure"} 2.0\n' in page
+        assert 'mx10_relay_senders_total{outcome="nobody"} 1.0\n' in page
+        assert 'mx10_relay_senders_total{outcome="vouched"} 1.0\n' in page
 
 
 async def empty(config: Config) -> None:

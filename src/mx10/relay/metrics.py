@@ -143,6 +143,19 @@ class Meter:
             if what in families:
                 families[what].add_metric([why], count)
         yield from families.values()
+        asked = CounterMetricFamily(
+            "mx10_relay_recipients", "Whether recipients exist, and who said so.", labels=["verdict", "source"]
+        )
+        senders = CounterMetricFamily(
+            "mx10_relay_senders", "Messages of which it was asked who vouches for the sender.", labels=["outcome"]
+        )
+        for (what, why), count in sorted(counts.items()):
+            if what.startswith("recipient-"):
+                asked.add_metric([what.removeprefix("recipient-"), why], count)
+            elif what == "sender":
+                senders.add_metric([why], count)
+        yield asked
+        yield senders
         outcomes = CounterMetricFamily(
             "mx10_relay_deliveries", "Recipients after an attempt, by what came of it.", labels=["outcome"]
         )

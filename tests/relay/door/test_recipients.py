@@ -153,7 +153,7 @@ async def test_the_primary_is_asked_once(store: Store, port: int) -> None:
             " check how it is written, or ask its owner another way"
         )
         assert not home.recipients.apart(answer)
-        assert home.recipients.counts == {("known", "call"): 4, ("unknown", "call"): 4}
+        assert home.recipients.counts == {("recipient-known", "call"): 4, ("recipient-unknown", "call"): 4}
 
 
 async def test_what_was_said_is_known_in_an_outage(store: Store, port: int) -> None:
@@ -484,7 +484,7 @@ async def test_the_door_is_answered_at_once_where_it_can_be(store: Store, port: 
         carol = door.admit(visitor, NewRecipient("carol@example.org"))
         assert isinstance(carol, Awaitable)
         assert await carol == NewRecipient("carol@example.org", apart=True)
-        assert home.recipients.counts["known", "call"] == 2
+        assert home.recipients.counts["recipient-known", "call"] == 2
         home.recipients._ours = lambda domain: domain == "example.org"
         assert door.admit(visitor, NewRecipient("admin@example.net")) == NewRecipient("admin@example.net")
 

@@ -72,7 +72,7 @@ async def test_what_it_finds(world: World) -> None:
     assert found.vouched == ()
     found = await judge(visitor("192.0.2.2"), Envelope("ann@example.org"), APART, Octets(signed(HEADER, BODY)))
     assert found.vouched == ("example.org",)
-    assert judge.counts == {"vouched": 2, "nobody": 1}
+    assert judge.counts == {("sender", "vouched"): 2, ("sender", "nobody"): 1}
 
 
 async def test_which_messages_it_looks_at(world: World) -> None:
@@ -98,4 +98,4 @@ async def test_a_dns_that_is_silent_keeps_no_message_for_ever() -> None:
     judge = Voucher(Silent(), "mx.example.net", lambda: 0, "apart", seconds=0.05)
     found = await judge(visitor(), Envelope("ann@example.org"), APART, Octets(b"\r\n"))
     assert (found.reply, found.vouched, found.head) == (None, (), b"")
-    assert judge.counts == {"late": 1}
+    assert judge.counts == {("sender", "late"): 1}

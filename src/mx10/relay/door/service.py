@@ -3,13 +3,14 @@ the relay's process, or in one of several of its own (``relay.doors``)."""
 
 import asyncio
 import ssl
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Final, cast
+from typing import Final, Protocol, cast
 
 from mx10.config import Config
 from mx10.config.settings import ResolverSettings
@@ -40,6 +41,12 @@ _FULL: Final = Reply.of(421, "4.3.2", "too many connections just now; come again
 log = get_logger("relay")
 
 
+class Counting(Protocol):
+    """Something with counts."""
+
+    counts: Counter[tuple[str, str]]
+
+
 @dataclass(slots=True)
 class Services:
     """What may be added to a relay by its rooms.
@@ -50,6 +57,7 @@ class Services:
         learned: told of each fate.
         running: run until the end.
         closing: called at the end.
+        counting: counts for the metrics, together with the door.
     """
 
     checks: list[Check] = field(default_factory=list)
@@ -58,6 +66,7 @@ class Services:
     learned: list[Callable[[Fate], None]] = field(default_factory=list)
     running: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     closing: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+    counting: list[Counting] = field(default_factory=list)
 
 
 class DoorService:
@@ -125,6 +134,8 @@ class DoorService:
             hops=settings.hops,
             ask=ours.ask if publisher is not None else None,
         )
+        for each in services.counting:
+            each.counts = self.door.counts
 
     async def listen(self, listening: Sequence[Listening]) -> None:
         """Take mail.
@@ -166,12 +177,15 @@ class DoorService:
             raise RelayError(str(error)) from None
         vouching = self._settings.vouching
         judges: list[Judge] = []
+        counting: list[Counting] = [recipients.recipients]
         if vouching != "never":
-            self.voucher = Voucher(self._around.resolver, self._around.hostname, clock, vouching)
-            judges.append(self.voucher)
+            voucher = Voucher(self._around.resolver, self._around.hostname, clock, vouching)
+            judges.append(voucher)
+            counting.append(voucher)
         return Services(
             checks=list(self.checks.checks),
             judges=judges,
+            counting=counting,
             verifier=recipients.recipients,
             learned=[recipients.recipients.delivered],
             running=[recipients.recipients.run, *self.checks.running],

@@ -55,8 +55,8 @@ class Voucher:
         self._always = when == "always"
         self._seconds = seconds
         self._room = asyncio.Semaphore(AT_ONCE)
-        self.counts: Counter[str] = Counter()
-        """Messages looked at: ``vouched``, ``nobody`` or ``late``; for metrics."""
+        self.counts: Counter[tuple[str, str]] = Counter()
+        """Messages looked at: ``sender`` and ``vouched``, ``nobody`` or ``late``; for metrics. May be shared."""
 
     def wants(self, visitor: Visitor, envelope: Envelope, recipients: Sequence[NewRecipient]) -> bool:
         """Whether a message is to be looked at."""
@@ -81,9 +81,9 @@ class Voucher:
                     now=self._clock() // 1000,
                 )
         except TimeoutError:
-            self.counts["late"] += 1
+            self.counts["sender", "late"] += 1
             return Judged()
-        self.counts["vouched" if found.domains else "nobody"] += 1
+        self.counts["sender", "vouched" if found.domains else "nobody"] += 1
         return Judged(head=found.field, vouched=found.domains)
 
 

@@ -101,7 +101,7 @@ class Recipients:
         self._tidied_at = tidied_at
         self._in_trouble = False
         self.counts: Counter[tuple[str, str]] = Counter()
-        """Answers so far, by verdict and source; for metrics."""
+        """Answers so far, as ``recipient-known`` and source; for metrics. May be shared with others that count."""
         for found in self._lists.values():
             self._read(found)
         for path in rules.queries:
@@ -158,7 +158,7 @@ class Recipients:
         return self._counted(self.at_once(address, now) or await self._verify(address, now))
 
     def _counted(self, answer: Answer) -> Answer:
-        self.counts[str(answer.verdict), str(answer.source)] += 1
+        self.counts[f"recipient-{answer.verdict}", str(answer.source)] += 1
         return answer
 
     def at_once(self, address: str, now: int) -> Answer | None:
