@@ -5,6 +5,7 @@ import base64
 import smtplib
 import ssl
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -149,7 +150,7 @@ async def test_a_spool_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def secured(tmp_path: Path) -> dict[str, Path]:
+def secured(tmp_path: Path) -> dict[str, Any]:
     certificate, key = write_certificate(tmp_path, "mx.mx10.test")
     users = tmp_path / "users"
     users.write_text("# ours\n" + to_line("ada", ScramKeys.of("s3cret wörd", b"0123456789abcdef")) + "\n")
@@ -177,7 +178,7 @@ def _submit(port: int, user: str, password: str, mechanism: str) -> object:
         return client.sendmail("ada@ours.example", ["victim@elsewhere.example"], "Subject: hello\n\nx")
 
 
-async def test_who_logs_in_may_send_anywhere(tmp_path: Path, secured: dict[str, Path]) -> None:
+async def test_who_logs_in_may_send_anywhere(tmp_path: Path, secured: dict[str, Any]) -> None:
     secured["users"].write_text(to_line("ada", ScramKeys.of("s3cret", b"0123456789abcdef")) + "\n")
     config = relay_config(tmp_path, **secured)
     async with relaying(config, "submission") as (_, port):
@@ -197,7 +198,7 @@ async def test_who_logs_in_may_send_anywhere(tmp_path: Path, secured: dict[str, 
         assert b"\r\nMessage-ID: <" in head
 
 
-async def test_commands_behind_starttls_are_forgotten(tmp_path: Path, secured: dict[str, Path]) -> None:
+async def test_commands_behind_starttls_are_forgotten(tmp_path: Path, secured: dict[str, Any]) -> None:
     config = relay_config(tmp_path, **secured)
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
