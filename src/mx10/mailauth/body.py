@@ -4,7 +4,8 @@ import hashlib
 import re
 from typing import Final
 
-_BLANKS: Final = re.compile(rb"[ \t]+")
+# Most blanks are one space already.
+_BLANKS: Final = re.compile(rb"[ \t]{2,}|\t")
 
 
 class BodyHash:
