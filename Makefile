@@ -28,6 +28,7 @@ test:
 	@echo 'mx10: unit tests' >&2
 	@$(PYTEST) -m 'not peers' $(ARGS)
 	@tools/system-packages || echo 'mx10: tests that need what is missing are skipped (with CI set, they fail)' >&2
+	@tools/unpacked-packages || true
 	@echo 'mx10: tests against other servers' >&2
 	@$(PYTEST) -m peers $(ARGS)
 
