@@ -189,7 +189,7 @@ async def test_who_logs_in_may_send_anywhere(tmp_path: Path, secured: dict[str, 
             assert wrong.smtp_code == 535
         nobody = await asyncio.to_thread(_submit, port, "bob", "s3cret", "PLAIN")
         assert isinstance(nobody, smtplib.SMTPAuthenticationError)
-    heads = [row[0] for row in spooled(config, "SELECT head FROM messages")]
+    heads = [row[0] + row[1] for row in spooled(config, "SELECT head, body FROM messages")]
     assert len(heads) == 2
     for head in heads:
         assert b"with ESMTPSA id " in head

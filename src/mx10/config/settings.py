@@ -717,6 +717,17 @@ class DoorSettings:
     """What is asked of a client's name by reverse DNS. `show`: nothing, it only stands in Received. `exists`: there has
     to be one. `confirmed`: its address has to be the client's."""
 
+    filters: tuple[str, ...] = ()
+    """Filters that see each whole message, one after the other: `milter:127.0.0.1:8891` and
+    `milter:/run/opendkim/opendkim.sock` speak the milter protocol, `rspamd:http://127.0.0.1:11333` is Rspamd's."""
+
+    filter_seconds: Annotated[float, Range(0.1, 600)] = 30.0
+    """Seconds that each of them may take for one message."""
+
+    filter_failure: Literal["defer", "accept"] = "defer"
+    """What becomes of mail while a filter is out of order. `defer`: its senders are told to send it again later (451).
+    `accept`: it is taken without that filter."""
+
     greylist: bool = False
     """Refuse what a stranger sends for the first time, for a while: what comes again is taken (RFC 6647)."""
 

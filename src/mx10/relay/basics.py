@@ -17,6 +17,7 @@ from mx10.relay.courier.transports import TransportError, Transports, parse_tran
 from mx10.relay.courier.values import Connector
 from mx10.relay.courier.ways import Surroundings
 from mx10.relay.door.dnsbl import DnsblError, parse_lists
+from mx10.relay.door.filters import FilterSyntaxError, parse_filters
 from mx10.relay.door.recipients import RuleError, check_files, parse_rules
 from mx10.relay.door.values import Kind
 from mx10.relay.hosts import HostMemory
@@ -137,8 +138,9 @@ def check(config: Config) -> Transports:
     try:
         check_files(parse_rules(config.recipients.rules))
         parse_lists(config.door.dnsbl)
+        parse_filters(config.door.filters, "", config.door.filter_seconds)
         return parse_transports(settings.transports)
-    except (RuleError, DnsblError) as error:
+    except (RuleError, DnsblError, FilterSyntaxError) as error:
         raise RelayError(str(error)) from None
     except TransportError as error:
         raise RelayError(f"relay.transports: {error}") from None

@@ -149,13 +149,19 @@ class Meter:
         senders = CounterMetricFamily(
             "mx10_relay_senders", "Messages of which it was asked who vouches for the sender.", labels=["outcome"]
         )
+        filters = CounterMetricFamily(
+            "mx10_relay_filter_failures", "How often a filter was out of order.", labels=["filter"]
+        )
         for (what, why), count in sorted(counts.items()):
             if what.startswith("recipient-"):
                 asked.add_metric([what.removeprefix("recipient-"), why], count)
             elif what == "sender":
                 senders.add_metric([why], count)
+            elif what == "filter-failed":
+                filters.add_metric([why], count)
         yield asked
         yield senders
+        yield filters
         outcomes = CounterMetricFamily(
             "mx10_relay_deliveries", "Recipients after an attempt, by what came of it.", labels=["outcome"]
         )

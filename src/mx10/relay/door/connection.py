@@ -10,10 +10,11 @@ import secrets
 import socket
 import ssl
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
 from mx10.logs import get_logger
+from mx10.relay.courier.values import Content as Readable
 from mx10.relay.door.door import Door, Judged, error_reply, failure_reply
 from mx10.relay.door.header import HeaderReader
 from mx10.relay.door.trace import date, received
@@ -471,7 +472,7 @@ class Connection(asyncio.Protocol):
             )
         assert self._header is not None
         if kept := self._header.feed(data):
-            incoming.write(kept)
+            self._put(incoming, self._header, kept)
 
     def _on_end(self) -> Reply | None:
         if self._incoming is None:
@@ -479,18 +480,18 @@ class Connection(asyncio.Protocol):
         incoming, header = self._incoming, self._header
         assert incoming is not None
         assert header is not None
-        if rest := header.finish():
-            incoming.write(rest)
+        rest = header.finish()
+        if rest or not incoming.size:
+            self._put(incoming, header, rest)
         self._message_deadline = 0.0
         fault = header.fault or (_LOOP if self._circles(header) else None)
         if fault is not None:
             self._forget()
             return self._refuse(fault, "loop" if fault is _LOOP else "header")
-        head = self._head(incoming, header)
         if self._door.wants_judging(self.visitor, incoming.envelope, self._recipients):
-            self._later(self._judge(incoming, head))
+            self._later(self._judge(incoming))
         else:
-            self._keep(incoming, head, self._recipients)
+            self._keep(incoming, self._head(incoming), self._recipients)
         return None
 
     def _circles(self, header: HeaderReader) -> bool:
@@ -500,19 +501,22 @@ class Connection(asyncio.Protocol):
             each.address.lower() in header.delivered_to for each in self._recipients
         )
 
-    def _head(self, incoming: Incoming, header: HeaderReader) -> bytes:
+    def _head(self, incoming: Incoming) -> bytes:
         now, only = self._clock(), self._recipients[0].address if len(self._recipients) == 1 else ""
         utf8 = incoming.envelope.smtputf8
-        head = received(self.visitor, self._door.hostname, incoming.name, now, recipient=only, utf8=utf8)
-        if self.visitor.kind != "mx":
-            # RFC 6409 section 8.
-            if not header.has(b"date"):
-                head += f"Date: {date(now // 1000)}\r\n".encode()
-            if not header.has(b"message-id"):
-                head += f"Message-ID: <{incoming.name}@{self._door.hostname}>\r\n".encode()
-        return head
+        return received(self.visitor, self._door.hostname, incoming.name, now, recipient=only, utf8=utf8)
 
-    async def _judge(self, incoming: Incoming, head: bytes) -> None:
+    def _put(self, incoming: Incoming, header: HeaderReader, kept: bytes) -> None:
+        """A piece of the message; the first one has all of its header."""
+        if not incoming.size and self.visitor.kind != "mx":
+            # RFC 6409 section 8; before filters see it, as they may sign it.
+            if not header.has(b"date"):
+                incoming.write(f"Date: {date(self._clock() // 1000)}\r\n".encode())
+            if not header.has(b"message-id"):
+                incoming.write(f"Message-ID: <{incoming.name}@{self._door.hostname}>\r\n".encode())
+        incoming.write(kept)
+
+    async def _judge(self, incoming: Incoming) -> None:
         try:
             content = await incoming.so_far()
         except StoreError as error:
@@ -531,9 +535,39 @@ class Connection(asyncio.Protocol):
             self._door.counts["discarded", "filter"] += 1
             self._handle(self._session.reply(Reply.of(250, "2.0.0", "ok")))
             return
+        if judged.content is not None:
+            incoming = await self._replaced(incoming, judged.content)
+        if judged.reverse_path is not None:
+            incoming.envelope = replace(incoming.envelope, reverse_path=judged.reverse_path)
         incoming.vouch(judged.vouched)
         incoming.held = bool(judged.held)
-        self._keep(incoming, judged.head + head, self._recipients)
+        recipients = self._recipients if judged.recipients is None else list(judged.recipients)
+        self._keep(incoming, judged.head + self._head(incoming), recipients)
+
+    async def _replaced(self, incoming: Incoming, content: Readable) -> Incoming:
+        """A message as filters want it, in the place of the one that came.
+
+        Raises:
+            OSError: what came cannot be read.
+        """
+        new = self._door.spool.begin(incoming.envelope)
+        is_ascii = True
+        try:
+            async for chunk in content.chunks():
+                is_ascii = is_ascii and chunk.isascii()
+                new.write(chunk)
+                if new.is_behind:
+                    written = asyncio.Event()
+                    new.when_written(written.set)
+                    await written.wait()
+        except BaseException:
+            new.abandon()
+            raise
+        if not is_ascii and new.envelope.body == "7BIT":
+            new.envelope = replace(new.envelope, body="8BITMIME")
+        incoming.abandon()
+        self._incoming = new
+        return new
 
     def _keep(self, incoming: Incoming, head: bytes, recipients: list[NewRecipient]) -> None:
         self._incoming = self._header = None

@@ -8,7 +8,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Protocol, runtime_checkable
 
@@ -75,13 +75,14 @@ class Judged:
         held: it is to wait for somebody's decision: why.
         content: to take instead of what came; None: as it came.
         discarded: say that it was taken, and forget it.
+        reverse_path, recipients: from now on; None: as they were.
     """
 
     reply: Reply | None = None
     head: bytes = b""
     vouched: tuple[str, ...] = ()
     held: str = ""
-    content: bytes | None = None
+    content: Content | None = None
     discarded: bool = False
     reverse_path: str | None = None
     recipients: tuple[NewRecipient, ...] | None = None
@@ -198,6 +199,9 @@ class Door:
     ) -> Judged:
         """What the judges say, all together; the first that refuses, refuses."""
         head, vouched, held = b"", envelope.vouched, ""
+        changed: Content | None = None
+        sender: str | None = None
+        going: Sequence[NewRecipient] | None = None
         for judge, wants in zip(self.judges, self._wants, strict=True):
             if not wants(visitor, envelope, recipients):
                 continue
@@ -207,7 +211,22 @@ class Door:
             head += said.head
             vouched += said.vouched
             held = held or said.held
-        return Judged(head=head, vouched=vouched, held=held)
+            # Whoever is asked next sees what those before it made of the message.
+            if said.content is not None:
+                content = changed = said.content
+            if said.reverse_path is not None:
+                sender = said.reverse_path
+                envelope = replace(envelope, reverse_path=sender)
+            if said.recipients is not None:
+                recipients = going = said.recipients
+        return Judged(
+            head=head,
+            vouched=vouched,
+            held=held,
+            content=changed,
+            reverse_path=sender,
+            recipients=None if going is None else tuple(going),
+        )
 
     def failed(self, visitor: Visitor, what: str) -> Reply | None:
         """Something was refused. Returns what to say instead, where that was too much."""

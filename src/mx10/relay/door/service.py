@@ -24,6 +24,7 @@ from mx10.relay.door.checks import Checks, make_checks
 from mx10.relay.door.connection import Connection, Entrance, Times
 from mx10.relay.door.dnsbl import DnsblError
 from mx10.relay.door.door import Check, Door, Judge, Verifier
+from mx10.relay.door.filters import Filters, FilterSyntaxError, parse_filters
 from mx10.relay.door.policy import Policy
 from mx10.relay.door.recipients import RecipientService, RuleError
 from mx10.relay.door.users import Users, UsersError
@@ -173,7 +174,8 @@ class DoorService:
         try:
             recipients = RecipientService(self._config, self._store, self._around, ours=ours, reach=self._reach)
             self.checks = self._checks()
-        except (RuleError, DnsblError) as error:
+            filters = self._filters()
+        except (RuleError, DnsblError, FilterSyntaxError) as error:
             raise RelayError(str(error)) from None
         vouching = self._settings.vouching
         judges: list[Judge] = []
@@ -182,6 +184,10 @@ class DoorService:
             voucher = Voucher(self._around.resolver, self._around.hostname, clock, vouching)
             judges.append(voucher)
             counting.append(voucher)
+        if filters is not None:
+            # After whoever looks at messages as they came.
+            judges.append(filters.judge)
+            counting.append(filters)
         return Services(
             checks=list(self.checks.checks),
             judges=judges,
@@ -191,6 +197,13 @@ class DoorService:
             running=[recipients.recipients.run, *self.checks.running],
             closing=[recipients.close, self.checks.close],
         )
+
+    def _filters(self) -> Filters | None:
+        settings = self._config.door
+        if not settings.filters:
+            return None
+        found = parse_filters(settings.filters, self._around.hostname, settings.filter_seconds)
+        return Filters(found, settings.filter_seconds, accept=settings.filter_failure == "accept")
 
     def _checks(self) -> Checks:
         settings, around = self._settings, self._around
