@@ -163,7 +163,7 @@ def test_a_relay_that_listens_nowhere(capsys: Capture, monkeypatch: pytest.Monke
             {"refusal": b"550 5.7.1 your address is in a list\r\n"},
             "the primary does not tell who exists (mx1.example.com said",
         ),
-        ({"says": {"GREETING": STALL}}, "the primary does not answer now (its primary gave no answer within 0.3 s)"),
+        ({"says": {"GREETING": STALL}}, "the primary does not answer now (mx1.example.com"),
     ],
 )
 def test_what_the_primary_is_like(

@@ -35,6 +35,7 @@ from mx10.relay.courier.values import (
     Stage,
     Target,
     TlsPolicy,
+    Trouble,
     nobody,
 )
 from mx10.relay.courier.ways import Surroundings, Ways
@@ -48,6 +49,9 @@ on, and hangs up at the twentieth."""
 WAITING: Final = 100
 """Recipients of one domain that wait for an answer."""
 WAITING_IN_ALL: Final = 2000
+SHARE: Final = 0.8
+"""Of the time for a conversation, what one reply may take: a host that is silent is found out by name, and all others
+pass it over."""
 PATIENCE: Final = 2
 """Times the length of a conversation that somebody waits for a turn and an answer."""
 DOWN_MS: Final = 20_000
@@ -139,13 +143,13 @@ def links_for_asking(
 
     Args:
         hostname: as for ``LinkOptions``.
-        seconds: the longest wait for one reply.
+        seconds: how long a conversation may take.
         ca_file, local_addresses: as for ``LinkOptions``.
     """
     return Links(
         LinkOptions(
             hostname,
-            Timeouts().at_most(seconds),
+            Timeouts().at_most(seconds * SHARE),
             local_addresses,
             ca_file,
             dry_run=True,
@@ -271,7 +275,7 @@ class CallAhead:
         if isinstance(fates, str):
             template = fates
             return await asyncio.to_thread(lambda: [mailbox(template, each) for each in batch])
-        if not any(fate.reached for fate in fates):
+        if all(not fate.reached or fate.trouble is Trouble.TIMEOUT for fate in fates):
             return self._silent(domain, fates[0].reason, len(batch))
         takes_all: bool | None = None
         if probe:
