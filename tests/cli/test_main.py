@@ -80,7 +80,7 @@ def test_every_verb_has_help_and_is_light_to_load(name: str, capsys: pytest.Capt
     ("argv", "message"),
     [
         (["rout"], "mx10: no such verb: rout; did you mean route?\n"),
-        (["quux"], "mx10: no such verb: quux; `mx10 --help` lists all\n"),
+        (["blurb"], "mx10: no such verb: blurb; `mx10 --help` lists all\n"),
         (["--verbose"], "mx10: no such option: --verbose; `mx10 --help` lists all\n"),
         (["config", "show", "--jsn"], "mx10: config: no such option: --jsn; did you mean --json?\n"),
         (["config", "show", "log", "lab"], "mx10: config: too many arguments: lab; `mx10 config --help` tells how\n"),
@@ -190,8 +190,8 @@ def test_programs_get_what_the_package_exports() -> None:
     package = importlib.import_module("mx10")
     for name in package.__all__:
         assert getattr(package, name)
-    with pytest.raises(AttributeError, match="quux"):
-        _ = package.quux
+    with pytest.raises(AttributeError, match="blurb"):
+        _ = package.blurb
 
 
 def test_version_starts_fast() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import text
 
 from mx10.config import Config, RelaySettings, StoreSettings
-from mx10.config.settings import NameserverSettings
+from mx10.config.settings import NameserverSettings, ResolverSettings
 from mx10.relay.basics import Listening, RelayError
 from mx10.relay.door.values import Kind
 from mx10.relay.process import Relay
@@ -29,6 +29,8 @@ def relay_config(folder: Path, *, url: str = "", **settings: Any) -> Config:
         nameserver=NameserverSettings(listen=()),
         store=StoreSettings(url=url or f"sqlite:///{folder}/mx10.db"),
         relay=RelaySettings(**{**usual, **settings}),
+        # Nobody is asked: there is no DNS at this address.
+        resolver=ResolverSettings(servers=("127.0.0.1:1",), attempts=1, timeout_seconds=0.2),
     )
 
 

@@ -30,7 +30,7 @@ async def test_a_message_is_kept_as_it_came(tmp_path: Path) -> None:
         config, "SELECT reverse_path, head, body, size, envelope FROM messages"
     )
     assert (reverse_path, body, size) == ("ann@client.example", BODY + b"\r\n", len(head) + len(BODY) + 2)
-    assert head.startswith(b"Received: from client.example ([127.0.0.1])\r\n\tby mx.mx10.test with ESMTP id ")
+    assert b"Received: from client.example ([127.0.0.1])\r\n\tby mx.mx10.test with ESMTP id " in head
     assert reply.split()[-1].encode() in head
     # Of several recipients none learns of the others.
     assert b"for <" not in head
