@@ -179,6 +179,7 @@ class DoorService:
             raise RelayError(str(error)) from None
         vouching = self._settings.vouching
         judges: list[Judge] = []
+        closing: list[Callable[[], Awaitable[None]]] = [recipients.close, self.checks.close]
         counting: list[Counting] = [recipients.recipients]
         if vouching != "never":
             voucher = Voucher(self._around.resolver, self._around.hostname, clock, vouching)
@@ -188,6 +189,7 @@ class DoorService:
             # After whoever looks at messages as they came.
             judges.append(filters.judge)
             counting.append(filters)
+            closing.append(filters.close)
         return Services(
             checks=list(self.checks.checks),
             judges=judges,
@@ -195,7 +197,7 @@ class DoorService:
             verifier=recipients.recipients,
             learned=[recipients.recipients.delivered],
             running=[recipients.recipients.run, *self.checks.running],
-            closing=[recipients.close, self.checks.close],
+            closing=closing,
         )
 
     def _filters(self) -> Filters | None:

@@ -377,6 +377,7 @@ async def test_a_filter_that_is_not_there(tmp_path: Path) -> None:
     for line in ("milter:127.0.0.1:1", f"milter:{tmp_path}/none.sock", "rspamd:http://127.0.0.1:1"):
         asked = filters(line)
         said = await asked.judge(VISITOR, ENVELOPE, RECIPIENTS, InMemory(MESSAGE))
+        await asked.close()
         assert said.reply is not None
         assert said.reply.code == 451
         assert asked.counts == {("filter-failed", line): 1}
@@ -420,6 +421,7 @@ async def test_rspamd_is_told_everything_and_followed() -> None:
     async with http.listening():
         asked = filters(f"rspamd:http://127.0.0.1:{http.port}/")
         said = await asked.judge(visitor, ENVELOPE, RECIPIENTS, InPieces(MESSAGE, 7))
+        await asked.close()
     (request,) = http.requests
     head, _, body = request.partition(b"\r\n\r\n")
     assert body == MESSAGE
@@ -541,6 +543,7 @@ async def test_rspamd_out_of_order(http: Http) -> None:
     async with http.listening():
         asked = filters(f"rspamd:http://127.0.0.1:{http.port}", seconds=0.5)
         said = await asked.judge(VISITOR, ENVELOPE, RECIPIENTS, InMemory(MESSAGE))
+        await asked.close()
     assert said.reply is not None
     assert said.reply.code == 451
     assert sum(asked.counts.values()) == 1

@@ -126,6 +126,11 @@ class Filters:
             recipients=None if tuple(recipients) == before[1] else tuple(recipients),
         )
 
+    async def close(self) -> None:
+        """Ask no more."""
+        for each, _ in self._filters:
+            await each.close()
+
 
 async def _changed(content: Content, verdict: Verdict) -> Content:
     """A message as a filter wants it."""

@@ -54,6 +54,9 @@ class Milter:
                 writer.write(wire.packet("Q"))
                 writer.close()
 
+    async def close(self) -> None:
+        """Ask no more."""
+
 
 class _DoneError(Exception):
     """The filter has decided."""

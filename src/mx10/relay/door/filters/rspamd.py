@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mx10.relay.courier.values import Content
 from mx10.relay.door.filters.edits import edit_of
@@ -10,6 +10,9 @@ from mx10.relay.door.filters.values import Edit, EditKind, FilterError, Verdict
 from mx10.relay.door.values import Visitor
 from mx10.relay.values import Envelope, NewRecipient
 from mx10.smtp.replies import Reply
+
+if TYPE_CHECKING:
+    import httpx
 
 MAX_ANSWER: Final = 1 << 20
 """Octets of an answer that are read."""
@@ -38,6 +41,7 @@ class Rspamd:
         self._url = url.rstrip("/") + "/checkv2"
         self._hostname = hostname
         self._seconds = seconds
+        self._client: httpx.AsyncClient | None = None
 
     async def judge(
         self, visitor: Visitor, envelope: Envelope, recipients: Sequence[NewRecipient], content: Content
@@ -51,15 +55,15 @@ class Rspamd:
         # Imported here: it takes as long as the rest of a start, and most relays have no such filter.
         import httpx
 
+        if self._client is None:
+            # One for all messages: to make one takes longer than a question. The environment may name a proxy, for the
+            # web; mail goes to the host that was named.
+            self._client = httpx.AsyncClient(timeout=self._seconds, trust_env=False, follow_redirects=False)
         headers = _headers(self._hostname, visitor, envelope, recipients)
         headers.append((b"Content-Length", b"%d" % content.size))
         answer = b""
         try:
-            # The environment may name a proxy, for the web; mail goes to the host that was named.
-            async with (
-                httpx.AsyncClient(timeout=self._seconds, trust_env=False, follow_redirects=False) as client,
-                client.stream("POST", self._url, headers=headers, content=_pieces(content)) as response,
-            ):
+            async with self._client.stream("POST", self._url, headers=headers, content=_pieces(content)) as response:
                 if response.status_code != 200:
                     raise FilterError(f"it answered {response.status_code} {response.reason_phrase}")
                 async for piece in response.aiter_bytes():
@@ -69,6 +73,12 @@ class Rspamd:
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise FilterError(f"it cannot be asked: {error or type(error).__name__}") from None
         return verdict_of(answer)
+
+    async def close(self) -> None:
+        """Ask no more."""
+        if self._client is not None:
+            await self._client.aclose()
+            self._client = None
 
 
 def _headers(

@@ -75,3 +75,6 @@ class Filter(Protocol):
             FilterError: nothing that can be followed.
             OSError: the content cannot be read, or the filter not be reached.
         """
+
+    async def close(self) -> None:
+        """Ask no more."""
