@@ -8,7 +8,9 @@ one in fifty. In rows "accepted" nothing is delivered: mx10 finds its next hop d
 into its hold queue, which costs it least; "next hop down" gives Postfix a next hop that is down, too.
 """
 
+import argparse
 import json
+import re
 import subprocess
 import time
 from collections.abc import Callable
@@ -100,30 +102,33 @@ class Row:
 def main() -> None:
     """Compile the ends, run the rounds, print."""
     args = common.arguments(
-        __doc__ or "", only={"default": "", "help": "cases whose name holds this text"}, queue={"type": int}
+        __doc__ or "",
+        only={"default": "", "help": "cases whose name this regular expression finds"},
+        queue={"type": int, "help": "messages that are queued to measure memory"},
+        doors={"type": int, "default": 0, "help": "relay.door_processes of mx10"},
     )
     rounds = max(1, args.rounds or (1 if args.quick else 3))
     share = 20 if args.quick else 1
-    rows = [Row(case) for case in CASES if args.only in case.name]
+    rows = [Row(case) for case in CASES if re.search(args.only, case.name)]
     with common.folder() as here:
         for name in ("sink", "mailer"):
             common.compiled(here, name)
         for number in range(rounds):
             for row in rows:
                 for ours in common.turns((True, False), number):
-                    seen = measure(here, row.case, row.case.messages // share, ours)
+                    seen = measure(here, row.case, row.case.messages // share, ours, args.doors)
                     (row.ours if ours else row.theirs).append(seen)
                     say(f"round {number + 1}/{rounds} {row.case.name}: {'mx10' if ours else 'Postfix'} {brief(seen)}")
         queued = Row(QUEUED)
-        if args.only in QUEUED.name:
+        if re.search(args.only, QUEUED.name):
             for ours in (True, False):
-                seen = measure(here, QUEUED, args.queue or QUEUED.messages // share, ours)
+                seen = measure(here, QUEUED, args.queue or QUEUED.messages // share, ours, args.doors)
                 (queued.ours if ours else queued.theirs).append(seen)
                 say(f"{QUEUED.name}: {'mx10' if ours else 'Postfix'} {brief(seen)}")
-    report(rows, queued, rounds, share, args.json)
+    report(rows, queued, rounds, share, args)
 
 
-def measure(here: Path, case: Case, messages: int, ours: bool) -> Seen:
+def measure(here: Path, case: Case, messages: int, ours: bool, doors: int = 0) -> Seen:
     """One run of one relay, with an empty queue.
 
     Raises:
@@ -134,7 +139,9 @@ def measure(here: Path, case: Case, messages: int, ours: bool) -> Seen:
         sink = None
         if case.sink:
             sink = stack.enter_context(started(sink_command(here, case.sink, next_hop, messages)))
-        relay: Relay = stack.enter_context(RelayingMx10(next_hop) if ours else case.theirs(next_hop))
+        relay: Relay = stack.enter_context(
+            RelayingMx10(next_hop, door_processes=str(doors)) if ours else case.theirs(next_hop)
+        )
         before = relay.usage()
         began = time.perf_counter()
         said = send(here, case, relay, messages)
@@ -210,7 +217,7 @@ def brief(seen: Seen) -> str:
     return ", ".join([*parts, f"{seen.cpu:.2f} CPU ms, {seen.memory:.0f} MiB"])
 
 
-def report(rows: list[Row], queued: Row, rounds: int, share: int, as_json: bool) -> None:
+def report(rows: list[Row], queued: Row, rounds: int, share: int, args: argparse.Namespace) -> None:
     """Tables, or the object."""
     cells, times, result = [], [], {}
     for row in rows:
@@ -245,14 +252,16 @@ def report(rows: list[Row], queued: Row, rounds: int, share: int, as_json: bool)
     if queued.ours and queued.theirs:
         memory = {"ours": round(queued.ours[0].memory, 1), "peers": {"Postfix": round(queued.theirs[0].memory, 1)}}
         tables.append(
-            f"{QUEUED.messages // share:,} messages queued: mx10 {queued.ours[0].memory:,.0f} MiB, "
+            f"{args.queue or QUEUED.messages // share:,} messages queued: mx10 {queued.ours[0].memory:,.0f} MiB, "
             f"Postfix {queued.theirs[0].memory:,.0f} MiB (all processes, PSS)"
         )
     how = f"{rounds} round{'s' if rounds > 1 else ''} in changing order; median (lowest-highest)"
+    if args.doors:
+        how += f"; mx10 with {args.doors} door process{'es' if args.doors > 1 else ''}"
     if share > 1:
         how += f"; one message in {share} of a full run"
     common.finish(
-        as_json,
+        args.json,
         {
             "benchmark": "relay",
             "how": how,

@@ -35,7 +35,7 @@ from mx10.relay.values import name_of
 from mx10.store.connect import Store, open_store
 from mx10.store.errors import StoreError
 from peers.mx10_relaying import RelayingMx10
-from peers.server import free_port
+from peers.server import MissingPeerError, PeerError, free_port
 
 SESSIONS: Final = 8
 """Connections that send at the same time."""
@@ -358,7 +358,11 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--url", default="", help="an empty PostgreSQL database; otherwise SQLite files")
     args = parser.parse_args(words)
     started = time.monotonic()
-    seen, kinds, twice = asyncio.run(rounds(args.rounds, args.seed, args.most_seconds, args.url))
+    try:
+        seen, kinds, twice = asyncio.run(rounds(args.rounds, args.seed, args.most_seconds, args.url))
+    except (PeerError, MissingPeerError) as error:
+        print(f"{error} (seed {args.seed})")
+        return 1
     said = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
     print(f"{args.rounds} kills ({said}) in {time.monotonic() - started:.0f} s (seed {args.seed});")
     print(
