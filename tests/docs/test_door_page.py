@@ -8,6 +8,7 @@ from typing import Any
 from mx10.config.settings import DoorSettings
 from mx10.relay.door.checks import make_checks
 from mx10.relay.door.dnsbl import parse_lists
+from mx10.relay.door.filters import parse_filters
 from mx10.relay.door.limits import Limits
 from mx10.relay.door.values import Refused, Visitor
 from mx10.routing.addresses import from_text
@@ -61,10 +62,10 @@ async def test_the_replies_shown_are_said(store: Store) -> None:
 
 
 def test_the_example_is_right() -> None:
-    example = re.search(r"```toml\n(.*?)```", PAGE, re.DOTALL)
-    assert example is not None
-    settings = DoorSettings(**tomllib.loads(example[1])["door"])
+    first, second = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+    settings = DoorSettings(**tomllib.loads(first)["door"])
     assert [each.name for each in parse_lists(settings.dnsbl)] == ["zen.example", "list.example.net", "friends.example"]
+    assert len(parse_filters(DoorSettings(**tomllib.loads(second)["door"]).filters, "mx.example.org", 30)) == 2
 
 
 def test_the_limits_are_those_of_the_settings() -> None:

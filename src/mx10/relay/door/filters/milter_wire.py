@@ -43,7 +43,9 @@ SILENT: Final = {
 }
 SKIP: Final = 0x400
 LEADING_SPACE: Final = 0x100000
-OFFERED: Final = sum(SKIPS.values()) | sum(SILENT.values()) | SKIP | LEADING_SPACE
+UNKNOWN: Final = 0x100 | 0x20000
+"""Commands that nobody knows are never sent: filters may want that, too, or answer nothing."""
+OFFERED: Final = sum(SKIPS.values()) | sum(SILENT.values()) | SKIP | LEADING_SPACE | UNKNOWN
 
 _ANY_SCRIPT: Final = frozenset({"SMTPUTF8"})
 _LINE_ENDS: Final = re.compile(rb"\r?\n|\r")
