@@ -18,11 +18,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
+from mx10.relay.courier.seven_bit import Converter, Survey, UnconvertibleError, convert
 from mx10.relay.courier.transports import TransportError, read_secret
 from mx10.relay.courier.values import (
     Addressee,
     Answered,
     ConnectionTrouble,
+    Content,
     Letter,
     Listener,
     Stage,
@@ -36,7 +38,7 @@ from mx10.relay.courier.values import (
 from mx10.smtp import client as smtp
 from mx10.smtp.auth import Credentials
 from mx10.smtp.client import ClientOptions, ClientSession, Envelope
-from mx10.smtp.content import BareLineEndError
+from mx10.smtp.content import BareLineEndError, has_bare_line_end
 from mx10.smtp.outgoing import Examiner, Facts
 from mx10.smtp.replies import Reply
 from mx10.smtp.syntax import MailParameters, RcptParameters
@@ -433,6 +435,13 @@ class SmtpLink:
             return [Answered(each, Stage.MAIL, None, wire.trouble or Trouble.RESET, detail) for each in recipients]
         try:
             outcomes = await self._send(letter, recipients)
+        except UnconvertibleError as error:
+            if not wire.session.ready:
+                self.abort()
+            detail = (
+                f"the message is not ASCII, the server does not offer 8BITMIME, and it cannot be converted: {error}"
+            )
+            return [Answered(each, Stage.MAIL, None, Trouble.UNABLE, detail, error.enhanced) for each in recipients]
         except (OSError, BareLineEndError, ValueError) as error:
             # While reading the message, or at what it holds: nothing of this is the host's doing.
             self.abort()
@@ -449,6 +458,14 @@ class SmtpLink:
     async def _send(self, letter: Letter, recipients: tuple[Addressee, ...]) -> tuple[smtp.Outcome, ...]:
         wire = self._wire
         content, facts = await self._content(letter)
+        parts: frozenset[int] | None = None
+        if self._needs_seven_bits(letter, content, facts):
+            self._tell(StepKind.COMMAND, "(made quoted-printable, as the server does not offer 8BITMIME)")
+            if content is not None:
+                content = convert(content)
+            else:
+                # How large it becomes is known when it has gone over.
+                parts, facts = await _survey(letter.content), Facts(0)
         mail = MailParameters(
             letter.reverse_path,
             None,
@@ -466,12 +483,26 @@ class SmtpLink:
             if isinstance(event, smtp.Finished):
                 return event.outcomes
             if isinstance(event, smtp.ContentWanted):
+                converter = None if parts is None else Converter(parts)
                 async for chunk in letter.content.chunks():
                     if not wire.session.wants_content:
                         break
-                    wire.session.write(chunk)
+                    wire.session.write(chunk if converter is None else converter.feed(chunk))
                     await wire.drain()
+                if converter is not None and wire.session.wants_content:
+                    wire.session.write(converter.end())
                 wire.dispatch(wire.session.end_content())
+
+    def _needs_seven_bits(self, letter: Letter, content: bytes | None, facts: Facts | None) -> bool:
+        """Whether the host is to be given the message as quoted-printable (RFC 6152 section 3)."""
+        if "8BITMIME" in self._wire.session.features or self._options.eight_bit or self._options.dry_run:
+            return False
+        if letter.body == "BINARYMIME":
+            return False
+        # A message with line ends that nobody sends is refused for that.
+        if facts is not None:
+            return facts.eight_bit and not facts.bare_line_end
+        return content is not None and not content.isascii() and not has_bare_line_end(content)
 
     async def _content(self, letter: Letter) -> tuple[bytes | None, Facts | None]:
         """The content where it is small, and what is known of it where it is not."""
@@ -527,6 +558,14 @@ class SmtpLink:
         if self._listener is not nobody:
             at = time.time_ns() // 1_000_000
             self._listener(Step(kind, at, text or str(reply), self.target.host, self._address, "", reply))
+
+
+async def _survey(content: Content) -> frozenset[int]:
+    """The first reading of a message that is to be converted."""
+    survey = Survey()
+    async for chunk in content.chunks():
+        survey.feed(chunk)
+    return survey.end()
 
 
 _UNBOUND: Final = ClientOptions("")
