@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import random
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -211,6 +212,30 @@ def test_whatever_a_filter_says_clients_are_told_one_line_of_refusal(letter: str
     octets = refusal(letter, data).octets()
     assert octets[:1] in b"45"
     assert octets.count(b"\n") == 1
+
+
+@given(st.lists(st.tuples(st.sampled_from("himb+2-qecadrtyspfz"), st.binary(max_size=40)), max_size=8))
+def test_whatever_a_filter_changes_it_is_done_or_refused(packets: list[tuple[str, bytes]]) -> None:
+    changes = wire.Changes()
+    with contextlib.suppress(FilterError):
+        for letter, data in packets:
+            changes.take(letter, data)
+    verdict = changes.verdict()
+    assert not any("\r" in each or "\n" in each for each in (*verdict.added, *verdict.removed, verdict.sender or ""))
+    assert verdict.body is None or b"\n" not in verdict.body.replace(b"\r\n", b"")
+
+
+async def test_filters_that_talk_nonsense() -> None:
+    chance = random.Random(7)
+    letters = b"OhimbqeCcadrtysp+-\0\xff"
+    for _ in range(150):
+        script: dict[str, Any] = {}
+        for letter in chance.sample("OCHMRTLNBE", 3):
+            said = bytes(chance.choices(letters, k=chance.randrange(1, 30)))
+            framed = (len(said)).to_bytes(4, "big") + said
+            script[letter] = chance.choice([said, framed, framed + CONTINUE])
+        said_, _ = await judged(Milter(script), seconds=0.05)
+        assert isinstance(said_, Judged)
 
 
 # The milter protocol: conversations
