@@ -160,6 +160,7 @@ async def test_what_nobody_was_promised_goes_at_the_start(spool: Spool, store: S
     if spool.folder is not None:
         assert len(list(spool.folder.iterdir())) == 2
         assert remove_strays(store, spool.folder, time.time() - 60) == 0
+        assert remove_strays(store, spool.folder, time.time() + 1, ids=4) == 0
         assert remove_strays(store, spool.folder, time.time() + 1) == 1
         assert [each.name for each in spool.folder.iterdir()] == [kept.name]
     else:

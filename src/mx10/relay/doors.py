@@ -10,6 +10,7 @@ import asyncio
 import marshal
 import os
 import socket
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
@@ -22,7 +23,7 @@ from mx10.relay.door.service import DoorService
 from mx10.relay.process import STOP_SECONDS, end_of, forever, run
 from mx10.relay.spool.bodies import InFile, InMemory, SpooledContent
 from mx10.relay.spool.opening import Opened, open_spool
-from mx10.relay.spool.spool import Spool, Taken
+from mx10.relay.spool.spool import Spool, Taken, remove_strays
 from mx10.relay.spool.writing import Done, Work
 from mx10.relay.values import NODES, Envelope, Waiting
 from mx10.resolver import Forwarder
@@ -33,6 +34,8 @@ MAX_FRAME: Final = 1 << 28
 SOCKET: Final = "doors.sock"
 RETRY_SECONDS: Final = 0.2
 """Between two attempts to reach the relay's process."""
+TIDY_SECONDS: Final = 60.0
+"""After its start, when a door removes what its predecessor left: files of messages that were never whole."""
 COUNT_SECONDS: Final = 1.0
 """Between two reports of what was counted."""
 _AWAY: Final = "the relay's process is being started again"
@@ -260,8 +263,16 @@ async def _live(config: Config, number: int, listening: Sequence[Listening], con
                 await asyncio.sleep(COUNT_SECONDS)
                 writer.count(entrance.door.counts)
 
+        started = time.time()
+
+        async def tidy() -> None:
+            # What a door that died left. By then whatever it had handed in is in the database.
+            await asyncio.sleep(TIDY_SECONDS)
+            assert opened.folder is not None
+            await asyncio.to_thread(remove_strays, opened.store, opened.folder, started, NODES - 1 - number)
+
         ended = asyncio.create_task(end_of(control))
-        running = (writer.run, count, *entrance.services.running)
+        running = (writer.run, tidy, count, *entrance.services.running)
         tasks = [loop.create_task(forever(each)) for each in running]
         # Nobody is greeted before there is somebody to hand messages to.
         reached = asyncio.create_task(writer.reached.wait())

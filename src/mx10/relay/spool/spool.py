@@ -18,7 +18,7 @@ from sqlalchemy import text
 from mx10.relay.courier.splitting import domain_of
 from mx10.relay.spool.bodies import InFile, InMemory, InParts, SpooledContent
 from mx10.relay.spool.writing import Done, Work, Writing
-from mx10.relay.values import Envelope, Ids, NewRecipient, Waiting, name_of
+from mx10.relay.values import Envelope, Ids, NewRecipient, Waiting, id_of, name_of
 from mx10.store.connect import Store
 from mx10.store.errors import StoreError, StoreFullError, StoreUnreachableError
 
@@ -378,14 +378,19 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def remove_strays(store: Store, folder: Path, before: float) -> int:
-    """At the start: remove files of bodies that no message names, and that were last written before a moment (seconds
-    since 1970). Returns how many."""
-    names = [
-        entry.name
-        for entry in os.scandir(folder)
-        if entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime <= before
-    ]
+def remove_strays(store: Store, folder: Path, before: float, ids: int | None = None) -> int:
+    """Remove files of bodies that no message names, and that were last written before a moment (seconds since 1970).
+    Returns how many.
+
+    Args:
+        ids: only of messages that had their numbers from there (see ``values.Ids``).
+    """
+    names = []
+    for entry in os.scandir(folder):
+        with suppress(OSError, ValueError):  # it went meanwhile, or is no message's
+            mine = ids is None or id_of(entry.name) >> 13 & 255 == ids
+            if mine and entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime <= before:
+                names.append(entry.name)
     if not names:
         return 0
     with store.read() as connection:
