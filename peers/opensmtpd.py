@@ -23,6 +23,7 @@ class OpenSmtpd(MailServer):
 
     Args:
         onward: the port to which mail for other domains goes.
+        ours: the domain of its mailbox.
         scheme: how: ``smtp`` (TLS where it is offered), ``smtp+notls``, ``smtp+tls``, ``smtps``.
     """
 
@@ -37,12 +38,19 @@ mkdir -p /var/lib/opensmtpd/empty
 mkdir -m 711 /var/spool/smtpd"""
 
     def __init__(
-        self, work: Path, certificate: Path, key: Path, *, onward: int = 1, scheme: str = "smtp+notls"
+        self,
+        work: Path,
+        certificate: Path,
+        key: Path,
+        *,
+        onward: int = 1,
+        ours: str = DOMAIN,
+        scheme: str = "smtp+notls",
     ) -> None:
         super().__init__(work, certificate, key)
         self.configuration.write_text(
             _CONFIGURATION.format(
-                domain=DOMAIN,
+                domain=ours,
                 user=USER,
                 port=self.port,
                 implicit=self.implicit_port,
