@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -160,3 +161,13 @@ def test_a_chunk_too_large_is_that_however_it_comes(step: int) -> None:
     chunk = b"BDAT 100002 LAST\r\n" + b"x" * 100_000 + b"\ny"
     answer = b"".join(there.feed(chunk[at : at + step]) for at in range(0, len(chunk), step))
     assert answer == b"552 5.3.4 messages have up to 100000 octets here\r\n"
+
+
+@pytest.mark.parametrize("line", [b"BDAT 0\r\n", b"AUTH PLAIN AGFubgB3cm9uZw==\r\n", b"NONE\r\n"])
+def test_mistakes_of_every_kind_have_an_end(line: bytes) -> None:
+    """Chunks of nothing and wrong passwords too."""
+    there = receiver(replace(OPTIONS, mechanisms=("PLAIN",), plaintext_auth=True))
+    answers = [there.feed(line) for _ in range(OPTIONS.errors + 1)]
+    assert there.closed == "too many mistakes"
+    assert answers[-1].endswith(b"421 4.7.0 too many mistakes\r\n")
+    assert not any(b"421" in answer for answer in answers[:-1])

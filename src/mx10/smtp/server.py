@@ -253,7 +253,8 @@ class ServerSession:
         if reply.code == 421:
             self._state = _State.CLOSED
             return [Closing(reply.text)]
-        return self._go_on()
+        # A wrong password is a mistake too.
+        return self._enough() or self._go_on()
 
     def to_send(self) -> bytes:
         """What is to be sent now; it is given once."""
@@ -332,8 +333,7 @@ class ServerSession:
             self._say(error.reply)
             if error.reply.code >= 500:
                 self._errors += 1
-            if self._errors > self.options.errors:
-                events.append(self._close(Reply.of(421, "4.7.0", "too many mistakes"), "too many mistakes"))
+            events += self._enough()
             return
         if event is not None:
             events.append(event)
@@ -520,9 +520,7 @@ class ServerSession:
         self._state = _State.COMMAND
         self._say(Reply.of(code, enhanced, text))
         self._errors += 1
-        if self._errors > self.options.errors:
-            return [self._close(Reply.of(421, "4.7.0", "too many mistakes"), "too many mistakes")]
-        return []
+        return self._enough()
 
     # ---------------------------------------------------------------- the message
 
@@ -555,6 +553,7 @@ class ServerSession:
                 self._state = _State.COMMAND
                 self._say(Reply.of(503, "5.5.1", "MAIL and RCPT come first"))
                 self._errors += 1
+                events += self._enough()
             return
         transaction.chunked = True
         if data:
@@ -648,6 +647,12 @@ class ServerSession:
 
     def _say(self, reply: Reply) -> None:
         self._out.append(reply.octets())
+
+    def _enough(self) -> list[Event]:
+        """The end, after more mistakes than are borne."""
+        if self._errors <= self.options.errors:
+            return []
+        return [self._close(Reply.of(421, "4.7.0", "too many mistakes"), "too many mistakes")]
 
     def _close(self, reply: Reply, why: str) -> Event:
         self._say(reply)
