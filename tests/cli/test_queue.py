@@ -78,6 +78,15 @@ def test_listing(queue: Run, names: dict[str, str]) -> None:
         (("--older-than", "1h"), set()),
         (("--state", "held"), set()),
         (("--domain", "a..b"), None),
+        (("--domain", ""), None),
+        (("--sender", ""), None),
+        (("--recipient", " "), None),
+        (("--recipient", "ada@a..b"), None),
+        (("--sender", "@"), None),
+        (("--recipient", "<ADA@One.Example>"), {"ada@one.example"}),
+        (("--recipient", "ada"), set()),
+        (("--recipient", "ada@b\u00fccher.example"), set()),
+        (("--domain", "[192.0.2.1]"), set()),
         (("--sender", "_nn@client.example"), set()),
     ],
 )
@@ -85,11 +94,27 @@ def test_choosing(queue: Run, names: dict[str, str], chosen: tuple[str, ...], fo
     code, out, err = queue("list", "--json", *chosen)
     if found is None:
         assert (code, out) == (2, "")
-        assert err.startswith("mx10 queue: ")
+        assert err.startswith("mx10: queue: ")
         return
     assert {json.loads(line)["recipient"] for line in out.splitlines()} == found
     assert code == (0 if found else 1)
     del names
+
+
+def test_by_domain_counts_what_is_meant(queue: Run, names: dict[str, str]) -> None:
+    del names
+    lines = queue("list", "--by-domain")[1].splitlines()
+    assert [line.split()[:2] for line in lines[1:]] == [
+        ["one.example", "2"],
+        ["sub.two.example", "1"],
+        ["two.example", "1"],
+    ]
+    told = [
+        json.loads(line)
+        for line in queue("list", "--by-domain", "--json", "--sender", "ben@client.example")[1].splitlines()
+    ]
+    assert [(each["domain"], each["recipients"]) for each in told] == [("one.example", 1)]
+    assert queue("list", "--by-domain", "--state", "held")[:2] == (1, "nothing waits\n")
 
 
 def test_explaining(queue: Run, names: dict[str, str]) -> None:
@@ -169,6 +194,8 @@ def test_wrong_arguments(queue: Run, names: dict[str, str]) -> None:
         ("explain", "short"),
         ("list", "--older-than", "soon"),
         ("hold", "--state", "y"),
+        ("list", "--most", "-3"),
+        ("list", "--most", "many"),
     ):
         code, _, err = queue(*wrong)
         assert code == 2

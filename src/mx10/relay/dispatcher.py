@@ -119,6 +119,8 @@ class Dispatcher:
         """Recipients (message, number) in memory."""
         self._reads: list[set[tuple[int, int]]] = []
         """For each page that is being read: which recipients left memory meanwhile. It may still show them."""
+        self._flying: dict[int, Job] = {}
+        """Messages on their way, by the identity of the job."""
         self._content = 0
         self._pending = 0
         """Messages whose way is being looked up."""
@@ -306,7 +308,9 @@ class Dispatcher:
         self._in_flight += 1
         if self._per_minute:
             hop.ready_at = max(now, hop.ready_at) + 60_000 // self._per_minute
-        return hop.jobs.popleft()
+        job = hop.jobs.popleft()
+        self._flying[id(job)] = job
+        return job
 
     def _look_again(self, hop: Hop[Job]) -> None:
         hop.waits = False
@@ -354,6 +358,7 @@ class Dispatcher:
         finally:
             hop.in_flight -= 1
             self._in_flight -= 1
+            del self._flying[id(job)]
         self._told(hop, job, fates, steps)
 
     def _told(self, hop: Hop[Job], job: Job, fates: list[Fate], steps: list[Step]) -> None:
@@ -372,6 +377,9 @@ class Dispatcher:
             if was_up:
                 log.warning("next hop down", hop=hop.key, cause=fates[0].reason[:300])
             self._settler.not_reached(job, fates, steps, hop, now)
+            if job.changed:
+                self._give_back(job)
+                return
             # It stays due: when its next hop is back it goes at once.
             hop.jobs.appendleft(job)
             job.recipients = {number: _tried(each) for number, each in job.recipients.items()}
@@ -385,7 +393,11 @@ class Dispatcher:
             # The host takes them with another message (RFC 5321 section 4.5.3.1.10).
             numbers = {fate.recipient.key for fate in again}
             rest = {number: each for number, each in job.recipients.items() if number in numbers}
-            hop.jobs.appendleft(Job(job.message, job.letter, rest, False))
+            others = Job(job.message, job.letter, rest, False)
+            if job.changed:
+                self._give_back(others)
+            else:
+                hop.jobs.appendleft(others)
             fates = [fate for fate in fates if fate not in again]
             job.recipients = {number: each for number, each in job.recipients.items() if number not in numbers}
             job.whole = False
@@ -423,6 +435,14 @@ class Dispatcher:
             left.update(keys)
         self._content -= job.size
         job.size = 0
+
+    def _give_back(self, job: Job) -> None:
+        """A command changed something about it while it was on its way: the database says what."""
+        self._drop(job)
+        for each in job.recipients.values():
+            domain = self._domain(each.domain)
+            domain.cursor = _START
+            self._left_there(domain, each.due_at)
 
     def _moved(self, hop: Hop[Job], job: Job) -> None:
         """The way of a domain is another one now: so may be those of all that wait there."""
@@ -640,6 +660,9 @@ class Dispatcher:
         if everything:
             self.forget(None)
             await self._scan()
+            for each_hop in list(self.hops.values()):
+                self._probe_now(each_hop)
+            self._settler.look_now()
         elif ids:
             self.forget(set(ids))
             recipients, _ = await asyncio.to_thread(loading.of_messages, self._opened, ids)
@@ -655,7 +678,11 @@ class Dispatcher:
                 self._settler.look_now()
 
     def forget(self, messages: set[int] | None) -> None:
-        """Take messages out of memory that are not on their way just now; None: all."""
+        """Take messages out of memory, those that are on their way just now as soon as they have been tried; None:
+        all."""
+        for job in self._flying.values():
+            if messages is None or job.message.id in messages:
+                job.changed = True
         for hop in list(self.hops.values()):
             stay = []
             for job in hop.jobs:
@@ -673,6 +700,7 @@ class Dispatcher:
         if hop.down_since:
             hop.probe_at = 0
             self._hosts.forgive()
+            self._run(hop)
 
     def probe(self, key: str) -> None:
         """See at once whether a next hop is back."""

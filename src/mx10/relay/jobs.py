@@ -41,6 +41,7 @@ class Job:
     Attributes:
         whole: they are all that the message has.
         size: octets of content that it keeps in memory.
+        changed: a command did something to it while it was on its way.
     """
 
     message: Message
@@ -48,6 +49,7 @@ class Job:
     recipients: dict[int, Waiting]
     whole: bool
     size: int = 0
+    changed: bool = False
 
 
 def letter_of(message: Message, content: Content) -> Letter:

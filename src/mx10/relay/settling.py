@@ -130,7 +130,7 @@ class Settler:
             if ended:
                 self._clean([message])
 
-        apart = {number for number, each in job.recipients.items() if each.state == "apart"}
+        apart = {number for number, each in job.recipients.items() if each.apart}
         self._report(job.message, job.letter, ended, apart, work, done)
 
     def not_reached(self, job: Job, fates: Sequence[Fate], steps: Sequence[Step], hop: Hop[Job], now: int) -> None:
@@ -329,7 +329,7 @@ class Settler:
                 finished.append(self._remind(message, members, now))
         if finished:
             await asyncio.wait(finished)
-        return len(late) >= AT_ONCE and bool(finished)
+        return max(len(late), len(returned)) >= AT_ONCE and bool(finished)
 
     def _remind(self, message: Message, members: list[Waiting], now: int) -> asyncio.Future[None]:
         """Return what is to be returned of a message, or tell that it waits."""
@@ -351,7 +351,8 @@ class Settler:
             if not future.done():
                 future.set_result(None)
 
-        apart = {each.number for each in members if each.state == "apart"}
+        # Who commands a return wants it.
+        apart = {each.number for each in members if each.apart and each.state != "return"}
         self._ended(work, message.id, [fate.recipient.key for fate in fates])
         if message.expires_at <= now:
             if any(each.state == "held" for each in members):

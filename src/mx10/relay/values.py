@@ -19,6 +19,8 @@ _ALPHABET: Final = "abcdefghijkmnpqrstuvwxyz23456789"
 """Base32 without l, o, 0 and 1, which look like others."""
 _DIGITS: Final = {char: value for value, char in enumerate(_ALPHABET)}
 _PAIRS: Final = tuple(first + second for first in _ALPHABET for second in _ALPHABET)
+APART: Final = '{"apart":true'
+"""How the options of a recipient begin of whom nobody knows whether it exists, whatever its state is by now."""
 NAME_LENGTH: Final = 13
 NODES: Final = 256
 """Relays that may share a spool."""
@@ -169,11 +171,15 @@ class NewRecipient:
     apart: bool = False
 
     def options(self) -> str:
-        """``notify`` and ``orcpt`` as JSON; empty where there are none."""
-        if self.notify is None and self.orcpt is None:
+        """``apart``, ``notify`` and ``orcpt`` as JSON; empty where there are none."""
+        if self.notify is None and self.orcpt is None and not self.apart:
             return ""
-        notify = None if self.notify is None else sorted(self.notify)
-        return json.dumps({"notify": notify, "orcpt": self.orcpt}, separators=(",", ":"))
+        found: dict[str, Any] = {"apart": True} if self.apart else {}
+        if self.notify is not None:
+            found["notify"] = sorted(self.notify)
+        if self.orcpt is not None:
+            found["orcpt"] = self.orcpt
+        return json.dumps(found, separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,13 +204,18 @@ class Waiting:
     last: str
 
     @property
+    def apart(self) -> bool:
+        """Nobody knew whether it exists when it was taken; it may be held by now."""
+        return self.state == "apart" or self.options.startswith(APART)
+
+    @property
     def notify(self) -> frozenset[str] | None:
         """As ``smtp.syntax.RcptParameters``."""
-        found = json.loads(self.options)["notify"] if self.options else None
+        found = json.loads(self.options).get("notify") if self.options else None
         return None if found is None else frozenset(found)
 
     @property
     def orcpt(self) -> str | None:
         """As ``smtp.syntax.RcptParameters``."""
-        found: str | None = json.loads(self.options)["orcpt"] if self.options else None
+        found: str | None = json.loads(self.options).get("orcpt") if self.options else None
         return found

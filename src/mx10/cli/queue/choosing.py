@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from mx10.cli import ABSENT, NO_ANSWER, OK, USAGE
+from mx10.cli import ABSENT, NO_ANSWER, OK, UsageError
 from mx10.cli.context import Context
 from mx10.relay.values import id_of
 
@@ -54,27 +54,47 @@ def chosen(args: argparse.Namespace) -> "Selection":
     """Which mail is meant.
 
     Raises:
-        DomainError: a domain cannot be one.
+        UsageError: a domain or an address cannot be one.
     """
-    from mx10.names import ascii_text, domain_from_text
     from mx10.relay.spool.selection import Selection
 
-    domain = args.domain or ""
-    if domain:
-        dot = "." if domain.startswith(".") else ""
-        domain = dot + ascii_text(domain_from_text(domain.removeprefix(".")))
+    # A variable that a script forgot to set must not mean more than it said.
+    for option, value in (("--domain", args.domain), ("--sender", args.sender), ("--recipient", args.recipient)):
+        if value is not None and not value.strip():
+            reports = "; reports, which have no sender, are --sender '<>'" if option == "--sender" else ""
+            raise UsageError(f"queue: {option} is empty{reports}")
     sender = args.sender
     if sender is not None:
-        sender = sender.strip("<>")
+        at = sender.startswith("@")
+        sender = "@" + _domain(sender[1:], "--sender") if at else _address(sender.strip("<>"), "--sender")
     return Selection(
         tuple(args.ids),
-        domain,
+        "" if args.domain is None else _domain(args.domain, "--domain"),
         sender,
-        args.recipient or "",
+        "" if args.recipient is None else _address(args.recipient.strip("<>"), "--recipient"),
         (args.state,) if args.state else (),
         None if args.older_than is None else now() - args.older_than * 1000,
         args.deferred,
     )
+
+
+def _domain(text: str, option: str) -> str:
+    """A domain as it is in the spool; a dot before it stays."""
+    from mx10.names import DomainError, ascii_text, domain_from_text
+
+    if text.startswith("["):
+        return text
+    dot = "." if text.startswith(".") else ""
+    try:
+        return dot + ascii_text(domain_from_text(text.removeprefix(".")))
+    except DomainError as error:
+        raise UsageError(f"queue: {option} {text[:100]!r}: {error}") from None
+
+
+def _address(text: str, option: str) -> str:
+    """An address as it is in the spool: its domain with A-labels. What the door takes is not judged again here."""
+    local, at, domain = text.rpartition("@")
+    return f"{local}@{_domain(domain, option)}" if at else text
 
 
 def now() -> int:
@@ -115,15 +135,11 @@ def steer(
     Args:
         done: what was done, as in ``3 recipients held``.
     """
-    from mx10.names import DomainError
     from mx10.store.errors import StoreError
 
-    try:
-        selection = chosen(args)
-    except DomainError as error:
-        return fail(error, USAGE)
+    selection = chosen(args)
     if selection.is_everything and not args.all:
-        return fail(ValueError("which mail? name messages, or say --domain, --sender, …; --all means all of it"), USAGE)
+        raise UsageError("queue: which mail? name messages, or say --domain, --sender, …; --all means all of it")
     try:
         with spool(context) as opened:
             count = act(opened, selection, now())

@@ -2,9 +2,9 @@
 
 import argparse
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from mx10.cli import ABSENT, NO_ANSWER, OK, USAGE
+from mx10.cli import ABSENT, NO_ANSWER, OK
 from mx10.cli.context import Context
 from mx10.cli.queue.choosing import EXIT_CODES, add_choice, chosen, fail, now, spool
 from mx10.cli.queue.words import ago, in_time, size_text
@@ -15,28 +15,32 @@ if TYPE_CHECKING:
     from mx10.relay.spool.reading import Entry
     from mx10.relay.spool.selection import Selection
 
+ALL_DOMAINS: Final = 10_000_000
+"""Domains that ``--most 0`` shows."""
 SUMMARY = "what waits, a line a recipient, the oldest first"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     add_choice(parser, everything=False)
     parser.add_argument("--by-domain", action="store_true", help="a line a domain, those with the most mail first")
-    parser.add_argument("--most", metavar="N", type=int, default=1000, help="lines at most (1000; 0: all)")
+    parser.add_argument("--most", metavar="N", type=_most, default=1000, help="lines at most (1000; 0: all)")
     parser.epilog = f"With --json a line is an object. {EXIT_CODES}"
 
 
+def _most(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 9):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of lines; write one from 0 (all)")
+    return int(text)
+
+
 def run(args: argparse.Namespace, context: Context) -> int:
-    from mx10.names import DomainError
     from mx10.store.errors import StoreError
 
-    try:
-        selection = chosen(args)
-    except DomainError as error:
-        return fail(error, USAGE)
+    selection = chosen(args)
     try:
         with spool(context) as opened:
             if args.by_domain:
-                return _by_domain(opened, args)
+                return _by_domain(opened, selection, args)
             return _list(opened, selection, args)
     except StoreError as error:
         return fail(error, NO_ANSWER)
@@ -81,11 +85,11 @@ def _list(opened: "Opened", selection: "Selection", args: argparse.Namespace) ->
     return OK if rows else ABSENT
 
 
-def _by_domain(opened: "Opened", args: argparse.Namespace) -> int:
+def _by_domain(opened: "Opened", selection: "Selection", args: argparse.Namespace) -> int:
     from mx10.relay.spool.reading import totals
 
     moment = now()
-    found = totals(opened.store, args.most or 1_000_000)
+    found = totals(opened.store, selection, args.most or ALL_DOMAINS)
     for each in found if args.json else ():
         print(
             json.dumps(

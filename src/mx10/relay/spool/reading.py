@@ -100,15 +100,18 @@ class Total:
     next_at: int | None
 
 
-def totals(store: Store, most: int) -> list[Total]:
-    """Domains with the most that waits for them."""
+def totals(store: Store, selection: Selection, most: int) -> list[Total]:
+    """Domains with the most of what is meant."""
+    condition, values = selection.where()
+    # A million rows are counted in half the time without the other table.
+    messages = "" if selection.is_everything else " JOIN messages m ON m.id = r.message"
     statement = text(
-        "SELECT domain, COUNT(*) AS n, SUM(CASE WHEN state = 'held' THEN 1 ELSE 0 END),"
-        " SUM(CASE WHEN state = 'apart' THEN 1 ELSE 0 END), MIN(message),"
-        " MIN(CASE WHEN state IN ('queued', 'apart') THEN due_at END)"
-        " FROM recipients GROUP BY domain ORDER BY n DESC, domain LIMIT :most"
+        "SELECT r.domain, COUNT(*) AS n, SUM(CASE WHEN r.state = 'held' THEN 1 ELSE 0 END),"
+        " SUM(CASE WHEN r.state = 'apart' THEN 1 ELSE 0 END), MIN(r.message),"
+        " MIN(CASE WHEN r.state IN ('queued', 'apart') THEN r.due_at END)"
+        f" FROM recipients r{messages} WHERE {condition} GROUP BY r.domain ORDER BY n DESC, r.domain LIMIT :most"
     )
     with store.read() as connection:
-        rows = connection.execute(statement, {"most": most}).all()
+        rows = connection.execute(statement, {**values, "most": most}).all()
     # The time is in the upper bits of a message's number (values.Ids).
     return [Total(row[0], row[1], int(row[2]), int(row[3]), row[4] >> 21, row[5]) for row in rows]

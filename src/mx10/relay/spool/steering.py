@@ -1,42 +1,52 @@
-"""What commands do to the spool. The relay, if it runs, reads in ``spool_changes`` what was done, within a second."""
+"""What commands do to the spool. The relay, if it runs, reads in ``spool_changes`` what was done, within a second.
 
-from collections.abc import Callable
-from pathlib import Path
+Recipients are found by reading, and changed some thousands at a time, each time in a transaction of its own: with
+SQLite nobody else writes meanwhile, and mail keeps coming while a million recipients are changed. A command that is
+interrupted has done a part, and can be given again.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Final
 
 from sqlalchemy import Connection, text
 
 from mx10.relay.spool.opening import Opened
 from mx10.relay.spool.selection import Selection
-from mx10.relay.values import name_of
+from mx10.relay.values import APART, name_of
 
 ALL_AT_ONCE: Final = 500
 """Messages beyond which the relay is told to look at everything anew, instead of at each."""
+PIECE: Final = 5000
+"""Recipients that are changed in one transaction."""
 _KEPT: Final = 10_000
 """Rows of ``spool_changes`` that are kept."""
+_LONGEST_PAUSE: Final = 0.5
+"""Seconds between two pieces at most; as long as the last one took, so that others get their turn."""
 
-_Change = Callable[[Connection, str, dict[str, object]], int]
+_Change = Callable[[Connection], int]
+_MEANT: Final = "(message, number) IN (SELECT message, number FROM meant)"
+_TRIED: Final = "state IN ('queued', 'apart')"
 
 
 def retry(opened: Opened, selection: Selection, now: int) -> int:
     """Have recipients tried now; how many. Those held stay so."""
-    return _update(
-        opened,
-        selection,
-        now,
-        "due_at = CASE WHEN due_at < :now THEN due_at ELSE :now END",
-        "state IN ('queued', 'apart')",
-    )
+    due = "due_at = CASE WHEN due_at < :now THEN due_at ELSE :now END"
+    return _update(opened, selection, now, due, _TRIED, {"now": now})
 
 
 def hold(opened: Opened, selection: Selection, now: int) -> int:
     """Have recipients wait until they are released; how many."""
-    return _update(opened, selection, now, "state = 'held'", "state IN ('queued', 'apart')")
+    return _update(opened, selection, now, "state = 'held'", _TRIED)
 
 
 def release(opened: Opened, selection: Selection, now: int) -> int:
-    """Let recipients go that were held; how many. They are tried at once."""
-    return _update(opened, selection, now, "state = 'queued', due_at = :now", "state = 'held'")
+    """Let recipients go that were held; how many. They are tried at once; those of whom nobody knew whether they exist
+    are apart again."""
+    state = "CASE WHEN options LIKE :apart THEN 'apart' ELSE 'queued' END"
+    values = {"now": now, "apart": f"{APART}%"}
+    return _update(opened, selection, now, f"state = {state}, due_at = :now", "state = 'held'", values)
 
 
 def bounce(opened: Opened, selection: Selection, now: int) -> int:
@@ -45,70 +55,99 @@ def bounce(opened: Opened, selection: Selection, now: int) -> int:
 
 
 def delete(opened: Opened, selection: Selection, now: int) -> int:
-    """Forget recipients; nobody is told. How many."""
+    """Forget recipients; nobody is told. How many. Bodies that cannot be removed are at the relay's next start."""
+    empty = (
+        "SELECT DISTINCT message FROM meant"
+        " WHERE NOT EXISTS (SELECT 1 FROM recipients WHERE recipients.message = meant.message)"
+    )
+    gone: list[int] = []
 
-    def change(connection: Connection, condition: str, values: dict[str, object]) -> int:
-        del condition
-        found = connection.execute(
-            text("DELETE FROM recipients WHERE (message, number) IN (SELECT message, number FROM meant)"), values
-        ).rowcount
-        connection.execute(
-            text(
-                "DELETE FROM attempts WHERE EXISTS (SELECT 1 FROM meant"
-                " WHERE meant.message = attempts.message AND meant.number = attempts.number)"
-            )
-        )
-        empty = (
-            "SELECT DISTINCT message FROM meant"
-            " WHERE NOT EXISTS (SELECT 1 FROM recipients WHERE recipients.message = meant.message)"
-        )
-        gone.extend(connection.execute(text(empty)).scalars())
+    def change(connection: Connection) -> int:
+        found = connection.execute(text(f"DELETE FROM recipients WHERE {_MEANT}")).rowcount
+        connection.execute(text(f"DELETE FROM attempts WHERE {_MEANT}"))
+        gone[:] = connection.execute(text(empty)).scalars()
         connection.execute(text(f"DELETE FROM body_parts WHERE message IN ({empty})"))
         connection.execute(text(f"DELETE FROM messages WHERE id IN ({empty})"))
         return found
 
-    gone: list[int] = []
-    count = _change(opened, selection, now, change)
-    if opened.folder is not None:
-        for message in gone:
-            Path(opened.folder / name_of(message)).unlink(missing_ok=True)
-    return count
+    def remove() -> None:
+        if opened.folder is not None:
+            for message in gone:
+                with suppress(OSError):
+                    (opened.folder / name_of(message)).unlink()
+
+    return _change(opened, selection, now, change, remove)
 
 
-def _update(opened: Opened, selection: Selection, now: int, what: str, only: str) -> int:
-    def change(connection: Connection, condition: str, values: dict[str, object]) -> int:
-        del condition
-        statement = text(
-            f"UPDATE recipients SET {what} WHERE {only} AND (message, number) IN (SELECT message, number FROM meant)"
-        )
-        return connection.execute(statement, values).rowcount
-
-    return _change(opened, selection, now, change)
+def _update(
+    opened: Opened, selection: Selection, now: int, what: str, only: str, values: Mapping[str, object] | None = None
+) -> int:
+    statement = text(f"UPDATE recipients SET {what} WHERE {only} AND {_MEANT}")
+    return _change(opened, selection, now, lambda connection: connection.execute(statement, values).rowcount)
 
 
-def _change(opened: Opened, selection: Selection, now: int, change: _Change) -> int:
-    """Do something to recipients, and note which messages they belong to: one transaction."""
-    condition, values = selection.where()
-    with opened.store.begin() as connection:
-        # Found once: what is changed may be what they were found by.
-        connection.execute(text("CREATE TEMPORARY TABLE meant (message BIGINT NOT NULL, number INTEGER NOT NULL)"))
-        try:
+def _change(
+    opened: Opened, selection: Selection, now: int, change: _Change, after: Callable[[], None] = lambda: None
+) -> int:
+    """Do something to recipients, and note which messages they belong to; a piece after the other.
+
+    Args:
+        after: called when a piece is durable.
+    """
+    count = 0
+    for meant in _pieces(opened, selection):
+        begun = time.monotonic()
+        with opened.store.begin() as connection:
+            # Rather than the selection again: what is changed may be what they were found by.
             connection.execute(
                 text(
-                    "INSERT INTO meant SELECT r.message, r.number FROM recipients r JOIN messages m ON m.id = r.message"
-                    f" WHERE {condition}"
-                ),
-                values,
+                    "CREATE TEMPORARY TABLE meant"
+                    " (message BIGINT NOT NULL, number INTEGER NOT NULL, PRIMARY KEY (message, number))"
+                )
             )
-            count = change(connection, condition, {"now": now})
-            if count:
-                _note(connection, now)
-        finally:
+            connection.execute(
+                text("INSERT INTO meant (message, number) VALUES (:message, :number)"),
+                [{"message": message, "number": number} for message, number in meant],
+            )
+            changed = change(connection)
+            if changed:
+                _note(connection, now, is_sqlite=opened.store.is_sqlite)
+            # Where something failed, undoing the transaction does it.
             connection.execute(text("DROP TABLE meant"))
+        after()
+        count += changed
+        if len(meant) >= PIECE:
+            time.sleep(min(_LONGEST_PAUSE, time.monotonic() - begun))
     return count
 
 
-def _note(connection: Connection, now: int) -> None:
+def _pieces(opened: Opened, selection: Selection) -> Iterator[list[tuple[int, int]]]:
+    """Recipients that are meant, some at a time; none that came since this began."""
+    condition, values = selection.where()
+    statement = text(
+        f"SELECT r.message, r.number FROM recipients r JOIN messages m ON m.id = r.message WHERE {condition}"
+        " AND r.message <= :last AND (r.message > :after OR (r.message = :after AND r.number > :number))"
+        " ORDER BY r.message, r.number LIMIT :piece"
+    )
+    with opened.store.read() as connection:
+        last = connection.execute(text("SELECT MAX(id) FROM messages")).scalar()
+    message, number = -1, -1
+    while last is not None:
+        with opened.store.read() as connection:
+            rows = connection.execute(
+                statement, {**values, "last": last, "after": message, "number": number, "piece": PIECE}
+            ).all()
+        if rows:
+            yield [(row[0], row[1]) for row in rows]
+        if len(rows) < PIECE:
+            return
+        message, number = rows[-1]
+
+
+def _note(connection: Connection, now: int, *, is_sqlite: bool) -> None:
+    if not is_sqlite:
+        # Numbers are then in the order of commits, and the relay passes none over. SQLite has one writer anyway.
+        connection.execute(text("LOCK TABLE spool_changes IN EXCLUSIVE MODE"))
     many = connection.execute(text("SELECT COUNT(DISTINCT message) FROM meant")).scalar_one() > ALL_AT_ONCE
     if many:
         connection.execute(text("INSERT INTO spool_changes (message, at) VALUES (NULL, :now)"), {"now": now})
