@@ -4,10 +4,13 @@ import asyncio
 import contextlib
 import json
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from mx10.cli import main
 from mx10.relay.spool.opening import open_spool
@@ -132,6 +135,66 @@ def test_explaining(queue: Run, names: dict[str, str]) -> None:
     assert told["attempts"][0]["reached"] is False
 
 
+def test_explaining_attempts(queue: Run, names: dict[str, str], tmp_path: Path) -> None:
+    """Whatever hosts and nameservers say stays text."""
+
+    def last(**outcome: Any) -> str:
+        usual = {"at": 1_795_481_694_407, "next_at": None, "reason": "no\x1b[2J", "reached": False}
+        return json.dumps(usual | outcome)
+
+    def put(text_of_last: str, **more: Any) -> str:
+        opened = open_spool(relay_config(tmp_path))
+        values = {"last": text_of_last, "attempts": 1, "state": "queued", "due_at": 0} | more
+        with opened.store.begin() as connection:
+            connection.execute(
+                text("UPDATE recipients SET last = :last, attempts = :attempts, state = :state, due_at = :due_at"),
+                values,
+            )
+            if text_of_last:
+                connection.execute(text("UPDATE attempts SET outcome = :last, at = 1795481694407"), values)
+            else:
+                connection.execute(text("DELETE FROM attempts"))
+        opened.store.close()
+        code, out, _ = queue("explain", names["ada"])
+        assert code == 0
+        assert "\x1b" not in out
+        return out
+
+    out = put(last(route="none:one.example"))
+    assert (
+        "To ada@one.example: waits until it is known where mail for one.example goes; the relay looks every 5 min"
+        in out
+    )
+    assert "so it waits for an answer of the DNS" in out
+    out = put(last(route="a.example,b.example;c.example"), state="apart")
+    assert "nobody could say whether this recipient exists; waits for its next hop, a.example or b.example, then" in out
+    assert "route: a.example or b.example, then c.example" in out
+    out = put(
+        last(
+            reached=True,
+            next_at=1_795_481_694_407 + 1_800_000,
+            route="a.example",
+            reply=[451, "4.7.1", ["later\x1b[2J", "please"]],
+            host="a.example",
+            address="192.0.2.1",
+            steps=[
+                {"kind": "connecting", "at": 0, "text": "connecting", "host": "a.example", "address": "192.0.2.1"},
+                {"kind": "ended", "at": 0, "text": "later: no"},
+            ],
+        ),
+        due_at=1 << 42,
+    )
+    assert re.search(r"To ada@one.example: tried 1 time, next in \d+ d .*\(2109-", out)
+    assert "a.example [192.0.2.1]: connecting" in out
+    assert "said: 451 4.7.1 later\\x1b[2J please" in out
+    assert "so it was put off for 30 min" in out
+    assert "later: no" not in out
+    assert "To bob@two.example: held, until `mx10 queue release`" in put(last(), state="held")
+    assert "is being returned to its sender" in put(last(), state="return")
+    out = put("", attempts=0)
+    assert "To ada@one.example: waits for its first attempt" in out
+
+
 def test_what_does_not_wait(queue: Run, names: dict[str, str]) -> None:
     gone = names["ada"][:-1] + ("a" if names["ada"][-1] != "a" else "b")
     code, _, err = queue("explain", gone)
@@ -187,6 +250,19 @@ def test_show(
     assert capfdbinary.readouterr().out == whole.partition(b"\r\n\r\n")[0] + b"\r\n"
 
 
+def test_show_at_a_terminal(
+    names: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MX10_STORE__URL", f"sqlite:///{tmp_path}/mx10.db")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    capsys.readouterr()
+    assert main(["queue", "show", names["carol"]]) == 0
+    out = capsys.readouterr().out
+    assert "Subject: hello\n\nbody \\x1b[31m\n" in out
+    assert "\tby mx.mx10.test" in out
+    assert "\x1b" not in out
+
+
 def test_wrong_arguments(queue: Run, names: dict[str, str]) -> None:
     del names
     for wrong in (
@@ -206,7 +282,8 @@ def test_wrong_arguments(queue: Run, names: dict[str, str]) -> None:
 def test_no_spool(queue: Run) -> None:
     code, _, err = queue("list")
     assert code == 3
-    assert "there is no store" in err
+    assert "there is no spool" in err
+    assert "`mx10 serve` makes it" in err
 
 
 def test_a_thousand_at_once(queue: Run, tmp_path: Path) -> None:

@@ -110,8 +110,13 @@ def spool(context: Context) -> "Iterator[Opened]":
         StoreError: it cannot be opened.
     """
     from mx10.relay.spool.opening import open_spool
+    from mx10.store.errors import NoStoreError
 
-    opened = open_spool(context.config)
+    try:
+        opened = open_spool(context.config)
+    except NoStoreError as error:
+        where = str(error).partition(";")[0].replace("there is no store", "there is no spool")
+        raise NoStoreError(f"{where}; `mx10 serve` makes it when it runs a relay (relay.listen)") from None
     try:
         yield opened
     finally:

@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 from mx10.cli import ABSENT, NO_ANSWER, OK
 from mx10.cli.context import Context
@@ -11,6 +11,11 @@ from mx10.cli.queue.list_ import as_json
 from mx10.cli.queue.words import ago, clock_time, in_time, size_text, span
 from mx10.cli.text import plain
 
+if TYPE_CHECKING:
+    from mx10.relay.spool.reading import Attempt, Entry
+
+NOWHERE: Final = "none:"
+"""How the key of a next hop begins where it could not be found out."""
 SUMMARY = "why a message is where it is: each attempt, what was said, what is next and when"
 
 
@@ -52,10 +57,14 @@ def run(args: argparse.Namespace, context: Context) -> int:
     print(f"Message {first.name} of {sender}, {size_text(first.size)}")
     print(f"came {ago(first.arrived_at, moment)} ({clock_time(first.arrived_at)}) {origin}")
     print(f"and is kept until {clock_time(first.expires_at)}.")
+    by_number: dict[int, list[Attempt]] = {}
+    for one in history:
+        by_number.setdefault(one.number, []).append(one)
+    longest = context.config.relay.probe_longest_seconds * 1000
     for each in found:
         print()
-        print(f"To {plain(each.waiting.address)}: {_state(each, moment)}")
-        mine = [one for one in history if one.number == each.waiting.number]
+        print(f"To {plain(each.waiting.address)}: {_state(each, moment, longest)}")
+        mine = by_number.get(each.waiting.number, [])
         for count, one in enumerate(mine, 1):
             for line in _attempt(count, one.at, one.outcome):
                 print(f"  {line}")
@@ -64,7 +73,8 @@ def run(args: argparse.Namespace, context: Context) -> int:
     return OK
 
 
-def _state(each: Any, moment: int) -> str:
+def _state(each: "Entry", moment: int, longest: int) -> str:
+    """What a recipient waits for. ``longest``: milliseconds between two looks at a next hop that is down."""
     waiting, last = each.waiting, each.last
     if waiting.state == "held":
         return "held, until `mx10 queue release`"
@@ -72,34 +82,49 @@ def _state(each: Any, moment: int) -> str:
         return "is being returned to its sender"
     apart = "" if waiting.state == "queued" else "nobody could say whether this recipient exists; "
     if last and not last.get("reached"):
-        return (
-            f"{apart}waits for its next hop, {plain(last.get('route', ''))[:200]}, which could not be reached;"
-            " it goes as soon as that is back"
-        )
+        looks = f"the relay looks every {span(longest)} or sooner, and it goes as soon as that helps"
+        route = last.get("route", "")
+        if not route or route.startswith(NOWHERE):
+            return f"{apart}waits until it is known where mail for {plain(waiting.domain)} goes; {looks}"
+        return f"{apart}waits for its next hop, {_hop(route)}, which could not be reached; {looks}"
     if waiting.attempts:
         tried = f"tried {waiting.attempts} time{'s' if waiting.attempts > 1 else ''}"
-        return f"{apart}{tried}, next {in_time(waiting.due_at, moment)}"
+        return f"{apart}{tried}, next {in_time(waiting.due_at, moment)} ({clock_time(waiting.due_at)})"
     return f"{apart}waits for its first attempt"
+
+
+def _hop(route: str) -> str:
+    """The key of a next hop in words: ``mx1.example.org or mx2.example.org, then backup.example.net``."""
+    if "://" not in route:
+        route = route.replace(",", " or ").replace(";", ", then ")
+    return plain(route)[:200]
 
 
 def _untried(other: dict[str, Any]) -> str:
     if other and not other.get("reached"):
-        return f"Its next hop is down, as other mail found out at {clock_time(other['at'])}: {plain(other['reason'])}."
+        what = "Where it goes is not known" if other.get("route", "").startswith(NOWHERE) else "Its next hop is down"
+        return f"{what}, as other mail found out at {clock_time(other['at'])}: {plain(other['reason'])}."
     return "It was not tried yet: its next hop was not free, or the relay does not run."
 
 
 def _attempt(count: int, at: int, outcome: dict[str, Any]) -> list[str]:
+    from mx10.relay.courier.values import StepKind
+
     lines = [f"{count}. {clock_time(at)}: {plain(outcome['reason'])}."]
     for step in outcome.get("steps", ()):
+        if step["kind"] == StepKind.ENDED or step["text"] == outcome["reason"]:
+            continue  # said above
         where = f"{step['host']} [{step['address']}]: " if step.get("host") else ""
         lines.append(f"     {plain(where + step['text'])[:300]}")
-    if outcome.get("route") and not outcome.get("steps"):
-        lines.append(f"     route: {plain(outcome['route'])[:300]}")
+    route = outcome.get("route", "")
+    if route and not route.startswith(NOWHERE) and not outcome.get("steps"):
+        lines.append(f"     route: {_hop(route)}")
     if reply := outcome.get("reply"):
         said = " ".join(reply[2])
         lines.append(f"     said: {reply[0]} {reply[1] or ''} {plain(said)}"[:400])
     if outcome.get("next_at"):
         lines.append(f"     so it was put off for {span(outcome['next_at'] - at)}")
     elif not outcome.get("reached"):
-        lines.append("     so it waits for the host, and nothing was learned about the recipient")
+        what = "an answer of the DNS" if route.startswith(NOWHERE) else "the host"
+        lines.append(f"     so it waits for {what}, and nothing was learned about the recipient")
     return lines
