@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from mx10.config import Config
+from mx10.relay import settling
 from mx10.relay.basics import clock
+from mx10.relay.courier import reports
 from mx10.relay.spool import steering
 from mx10.relay.spool.opening import open_spool
 from mx10.relay.spool.reading import attempts, entries
@@ -106,6 +108,32 @@ async def test_returned_to_its_sender(tmp_path: Path, store_url: str) -> None:
     assert b"To: <ann@client.example>" in report
     assert b"Status: 5.1.1" in report
     assert b"Subject: hello" in report
+
+
+async def test_a_fault_in_a_report_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mx10.relay.settling.FAULT_MS", 100)
+    faults: list[int] = []
+
+    def faulty(*arguments: Any, **named: Any) -> Any:
+        if len(faults) < 2:
+            faults.append(1)
+            raise RuntimeError("a fault of ours")
+        return usual(*arguments, **named)
+
+    usual = reports.write_report
+    monkeypatch.setattr(settling, "write_report", faulty)
+    async with Talker({"RCPT": b"550 5.1.1 no such user\r\n"}).listening() as refusing, Talker().listening() as home:
+        transports = (
+            f"ours.example smtp://127.0.0.1:{refusing.port} tls=never",
+            f"* smtp://127.0.0.1:{home.port} tls=never",
+        )
+        config = to(refusing, tmp_path, transports=transports)
+        async with relaying(config) as (_, port):
+            async with Client.to(port) as client:
+                await client.send(MESSAGE, "ada@ours.example")
+            await empty(config)
+    assert len(faults) == 2
+    assert len(home.messages) == 1
 
 
 async def test_reports_are_never_returned(tmp_path: Path) -> None:

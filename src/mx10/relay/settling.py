@@ -16,7 +16,7 @@ from typing import Any, Final
 from mx10.logs import get_logger
 from mx10.relay import loading
 from mx10.relay.courier.classify import expired
-from mx10.relay.courier.reports import Issuer, Order, Receiver, copy_of, orders, write_report
+from mx10.relay.courier.reports import Copy, Issuer, Order, Receiver, copy_of, orders, write_report
 from mx10.relay.courier.values import Addressee, End, Fate, Stage, Step
 from mx10.relay.history import fate_from_json, fate_to_json
 from mx10.relay.jobs import FromSpool, Job, letter_of
@@ -35,6 +35,8 @@ AT_ONCE: Final = 200
 """Messages of one such look."""
 AGAIN_SECONDS: Final = 5.0
 """When what could not be written is written again."""
+FAULT_MS: Final = 60_000
+"""After a fault of ours: when recipients are tried again."""
 TOLD_ALL: Final = 20
 """Attempts to reach a next hop that are all kept; of later ones, one in so many: a host may be down for days."""
 _HELD_MS: Final = 3_600_000
@@ -131,7 +133,17 @@ class Settler:
                 self._clean([message])
 
         apart = {number for number, each in job.recipients.items() if each.apart}
-        self._report(job.message, job.letter, ended, apart, work, done)
+
+        def failed() -> None:
+            # Of those delivered nobody hears; those that failed are tried again, and told of then.
+            delivered = [fate.recipient.key for fate in ended if fate.end is End.DELIVERED]
+            rest = [job.recipients[fate.recipient.key] for fate in ended if fate.end is End.FAILED]
+            waiting.extend(replace(each, due_at=now + FAULT_MS) for each in rest)
+            without = Work(later=work.later, attempts=work.attempts)
+            self._ended(without, message.id, delivered)
+            self._write(without, done)
+
+        self._report(job.message, job.letter, ended, apart, work, done, failed)
 
     def not_reached(self, job: Job, fates: Sequence[Fate], steps: Sequence[Step], hop: Hop[Job], now: int) -> None:
         """Write down that nobody could be spoken to; its recipients are as due as they were."""
@@ -216,10 +228,12 @@ class Settler:
         apart: set[int],
         work: Work,
         done: Callable[[], None],
+        failed: Callable[[], None],
         *,
         delay: bool = False,
     ) -> None:
-        """Write a piece of work together with the reports that fates give rise to."""
+        """Write a piece of work together with the reports that fates give rise to. ``failed``: called where a fault of
+        ours keeps a report from being made, and nothing was written."""
         envelope = message.envelope
         unknown = [fate for fate in fates if fate.recipient.key in apart]
         known = [fate for fate in fates if fate.recipient.key not in apart]
@@ -236,7 +250,14 @@ class Settler:
         if not told:
             self._write(work, done)
             return
-        self._start(self._write_reports(message, letter, told, work, done))
+        self._start(self._guarded(self._write_reports(message, letter, told, work, done), message, failed))
+
+    async def _guarded(self, work: Coroutine[Any, Any, None], message: Message, failed: Callable[[], None]) -> None:
+        try:
+            await work
+        except Exception:
+            log.exception("a report could not be made; tried again later", message=name_of(message.id))
+            failed()
 
     async def _write_reports(
         self, message: Message, letter: Any, told: Sequence[Order], work: Work, done: Callable[[], None]
@@ -248,8 +269,6 @@ class Settler:
             except OSError as error:
                 # It cannot be read any more; the sender shall hear of the failure all the same.
                 log.error("a message cannot be read", message=letter.name, cause=str(error))
-                from mx10.relay.courier.reports import Copy
-
                 copy = Copy(b"")
             report = write_report(
                 order,
@@ -351,6 +370,10 @@ class Settler:
             if not future.done():
                 future.set_result(None)
 
+        def failed() -> None:
+            if not future.done():
+                future.set_result(None)
+
         # Who commands a return wants it.
         apart = {each.number for each in members if each.apart and each.state != "return"}
         self._ended(work, message.id, [fate.recipient.key for fate in fates])
@@ -359,9 +382,9 @@ class Settler:
                 work.reminded = [(now + _HELD_MS, message.id)]
             for fate in fates:
                 log.info("failed", message=letter.name, to=fate.recipient.address, cause=fate.reason[:300])
-            self._report(message, letter, fates, apart, work, done)
+            self._report(message, letter, fates, apart, work, done, failed)
         elif fates:
-            self._report(message, letter, fates, apart, work, done)
+            self._report(message, letter, fates, apart, work, done, failed)
         else:
             waits = [
                 fate_from_json(each.last, Addressee(each.address, each.number, each.notify, each.orcpt))
@@ -370,7 +393,7 @@ class Settler:
             ]
             work.reminded = [(message.expires_at, message.id)]
             self.counts["delay_warnings"] += 1
-            self._report(message, letter, waits, apart, work, done, delay=True)
+            self._report(message, letter, waits, apart, work, done, failed, delay=True)
         return future
 
     # ---------------------------------------------------------------- writing
