@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from mx10.smtp.content import BareLineEndError, has_bare_line_end
+from mx10.smtp.content import BareLineEndError, counts_differ, first_special, has_bare_line_end
 
 _LINE_END: Final = re.compile(rb"\r\n|\r|\n")
 _OF_PARTS: Final = re.compile(
@@ -145,12 +145,13 @@ class Outgoing:
             data, self._held = data[:-1], b"\r"
         if not data:
             return b""
-        if not self._examined and has_bare_line_end(data):
-            raise BareLineEndError
         begins, self._line_begins = self._line_begins, data.endswith(b"\n")
+        # Behind its last line end may come whatever the next chunk begins with.
+        plain = first_special(data) >= len(data) - 2 * self._line_begins
+        if not self._examined and (counts_differ(data) if plain else has_bare_line_end(data)):
+            raise BareLineEndError
         if self._dots:
-            # Most text has none, and to look for one is much quicker than to replace.
-            if b"\r\n." in data:
+            if not plain:
                 data = data.replace(b"\r\n.", b"\r\n..")
             if begins and data.startswith(b"."):
                 data = b"." + data

@@ -26,6 +26,8 @@ MAX_AUTH: Final = 12288
 """Octets of a line within AUTH (RFC 4954 section 4)."""
 MAX_PIPELINED: Final = 1 << 18
 """Octets that wait within the session; beyond that, whoever has the socket stops reading."""
+_PIECE: Final = 1 << 16
+"""Octets of content that are looked at together; more do not fit into the processor's cache."""
 _BDAT: Final = re.compile(r"(\d{1,12})( +LAST)?", re.ASCII | re.IGNORECASE)
 """What stands behind BDAT: nothing but ASCII, so that whoever stands before us sees the same end of a message."""
 _FOREIGN: Final = frozenset({"GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT"})
@@ -530,18 +532,22 @@ class ServerSession:
         assert self._reader is not None
         transaction = self._begun()
         data, self._buffer = self._buffer, b""
-        try:
-            content = self._reader.feed(data)
-        except BareLineEndError:
-            events += self._bare()
-            return
-        if content:
-            events += self._take(transaction, content)
-        if self._reader.rest is not None:
-            self._buffer = self._reader.rest
-            self._reader = None
-            if self._state is _State.DATA:
+        whole = memoryview(data)
+        for at in range(0, len(data), _PIECE):
+            try:
+                content = self._reader.feed(whole[at : at + _PIECE] if len(data) > _PIECE else data)
+            except BareLineEndError:
+                events += self._bare()
+                return
+            if content:
+                events += self._take(transaction, content)
+                if self._state is not _State.DATA:
+                    return  # there was no end to it
+            if self._reader.rest is not None:
+                self._buffer = self._reader.rest + whole[at + _PIECE :]
+                self._reader = None
                 self._end(transaction, events)
+                return
 
     def _chunk_data(self, events: list[Event]) -> None:
         chunk, transaction = self._chunk, self._transaction

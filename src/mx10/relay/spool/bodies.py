@@ -12,7 +12,9 @@ from mx10.store.connect import Store
 from mx10.store.errors import StoreError
 
 PIECE: Final = 1 << 16
-"""Octets that are read at a time."""
+"""Octets of a piece."""
+AHEAD: Final = 4
+"""Pieces that are read at a time: to ask another thread costs as much as to read one."""
 
 
 class InMemory:
@@ -50,19 +52,35 @@ class InFile:
         """
         if self._head:
             yield self._head
-        left = self.size - len(self._head)
+        left, at = self.size - len(self._head), 0
         loop = asyncio.get_running_loop()
-        # Descriptors and not file objects: nothing is left open where the reader goes away.
-        descriptor = await loop.run_in_executor(None, os.open, self._path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            while left:
-                piece = await loop.run_in_executor(None, os.read, descriptor, min(PIECE, left))
-                if not piece:
-                    raise OSError(f"{self._path} ends {left} octets too early")
+        while left:
+            for piece in await loop.run_in_executor(None, _read, self._path, at, left):
+                at += len(piece)
                 left -= len(piece)
                 yield piece
-        finally:
-            os.close(descriptor)
+
+
+def _read(path: Path, at: int, left: int) -> list[bytes]:
+    """Some pieces from a place on.
+
+    Raises:
+        OSError: the file cannot be read, or has no more.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    pieces: list[bytes] = []
+    try:
+        while left and len(pieces) < AHEAD:
+            piece = os.pread(descriptor, min(PIECE, left), at)
+            if not piece:
+                raise OSError(f"{path} ends {left} octets too early")
+            pieces.append(piece)
+            at += len(piece)
+            left -= len(piece)
+    finally:
+        # Never kept open between: whoever reads may go away.
+        os.close(descriptor)
+    return pieces
 
 
 class InParts:
