@@ -60,4 +60,6 @@ class Journal:
 
 
 def _written(value: Any) -> str:
-    return _quoted(value) if type(value) is str else json.dumps(value)
+    if type(value) is str:
+        return _quoted(value)
+    return str(value) if type(value) is int else json.dumps(value)

@@ -57,23 +57,18 @@ class Reply:
 
     def octets(self) -> bytes:
         """As it goes over the wire. Whatever the text holds, it is a reply of so many lines and no more."""
-        return _octets(self)
+        head = f"{self.enhanced} " if self.enhanced else ""
+        if len(self.lines) == 1 and self.lines[0].isprintable() and len(self.lines[0]) < _TEXT // 4:
+            return f"{self.code} {head}{self.lines[0]}\r\n".encode()
+        texts = [_CONTROLS.sub("?", line).encode()[: _TEXT - len(head)] for line in self.lines]
+        last = len(texts) - 1
+        marks = (b"-" if number < last else b" " for number in range(len(texts)))
+        return b"".join(
+            b"%d%b%b%b\r\n" % (self.code, mark, head.encode(), text) for mark, text in zip(marks, texts, strict=True)
+        )
 
     def __str__(self) -> str:
         return f"{self.code} {f'{self.enhanced} ' if self.enhanced else ''}{self.text}"
-
-
-@lru_cache(maxsize=1024)
-def _octets(reply: Reply) -> bytes:
-    # Most replies of a receiver are a handful, again and again.
-    head = f"{reply.enhanced} " if reply.enhanced else ""
-    if len(reply.lines) == 1 and reply.lines[0].isprintable() and len(reply.lines[0]) < _TEXT // 4:
-        return f"{reply.code} {head}{reply.lines[0]}\r\n".encode()
-    texts = [_CONTROLS.sub("?", line).encode()[: _TEXT - len(head)] for line in reply.lines]
-    last = len(texts) - 1
-    marks = (b"-" if number < last else b" " for number in range(len(texts)))
-    lines = (b"%d%b%b%b\r\n" % (reply.code, mark, head.encode(), text) for mark, text in zip(marks, texts, strict=True))
-    return b"".join(lines)
 
 
 class ReplyReader:

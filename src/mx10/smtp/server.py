@@ -260,8 +260,10 @@ class ServerSession:
 
     def to_send(self) -> bytes:
         """What is to be sent now; it is given once."""
-        out, self._out = b"".join(self._out), []
-        return out
+        if not self._out:
+            return b""
+        out, self._out = self._out, []
+        return out[0] if len(out) == 1 else b"".join(out)
 
     @property
     def wants_input(self) -> bool:
@@ -295,50 +297,53 @@ class ServerSession:
     def _go_on(self) -> list[Event]:
         events: list[Event] = []
         while True:
-            before = self._state, len(self._buffer)
-            if self._state is _State.COMMAND or self._state is _State.AUTH:
-                self._line(events)
-            elif self._state is _State.DATA:
+            state = self._state
+            if state is _State.COMMAND or state is _State.AUTH:
+                if not self._buffer or not self._line(events):
+                    return events
+            elif state is _State.DATA:
+                if not self._buffer:
+                    return events
                 self._data(events)
-            elif self._state is _State.CHUNK:
+            elif state is _State.CHUNK:
+                if not self._buffer and self._chunk.left:
+                    return events
                 self._chunk_data(events)
-            if before == (self._state, len(self._buffer)) or self._state in (
-                _State.WAITING,
-                _State.TLS,
-                _State.CLOSED,
-            ):
+            else:
                 return events
 
-    def _line(self, events: list[Event]) -> None:
+    def _line(self, events: list[Event]) -> bool:
+        """Handle a command; whether there was one."""
         buffer = self._buffer
         limit = MAX_AUTH if self._state is _State.AUTH else MAX_COMMAND
         end = buffer.find(b"\n", 0, limit)
         if end < 0:
             if len(buffer) >= limit:
                 events.append(self._close(Reply.of(500, "5.5.2", f"lines have up to {limit} octets"), "line too long"))
-            return
+            return False
         line, self._buffer = buffer[:end], buffer[end + 1 :]
         # Lines end with CR LF; one that does not may be the second half of somebody else's.
         if line[-1:] != b"\r" or b"\r" in line[:-1]:
             events.append(self._close(Reply.of(521, "5.5.2", "lines end with CR LF and nothing else"), "bare CR or LF"))
-            return
+            return True
         line = line[:-1]
         if self._state is _State.AUTH:
             events += self._exchange_line(line)
-            return
+            return True
         try:
             event = self._command(line)
         except _FatalError as error:
             events.append(self._close(Reply.of(501, "5.5.4", str(error)), str(error)))
-            return
+            return True
         except CommandError as error:
             self._say(error.reply)
             if error.reply.code >= 500:
                 self._errors += 1
             events += self._enough()
-            return
+            return True
         if event is not None:
             events.append(event)
+        return True
 
     def _command(self, line: bytes) -> Event | None:
         try:
@@ -527,8 +532,6 @@ class ServerSession:
     # ---------------------------------------------------------------- the message
 
     def _data(self, events: list[Event]) -> None:
-        if not self._buffer:
-            return
         assert self._reader is not None
         transaction = self._begun()
         data, self._buffer = self._buffer, b""

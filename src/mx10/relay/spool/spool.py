@@ -133,11 +133,10 @@ class Spool:
         return self.folder / name_of(message)
 
     def remove_bodies(self, messages: Iterable[int]) -> None:
-        """Remove files of messages whose rows are gone; those that have none do not mind."""
+        """Remove files of messages whose rows are gone; those that have none do not mind. In another thread: to free
+        what a large file held takes time."""
         if self.folder is not None:
-            for message in messages:
-                with suppress(OSError):
-                    self.path(message).unlink()
+            self.loop.run_in_executor(None, _unlink, [self.path(each) for each in messages])
 
     def close(self) -> None:
         """Write what was handed in, and end."""
@@ -367,6 +366,12 @@ class Incoming:
 
 _tasks: Final[set[asyncio.Task[None]]] = set()
 """Commits of files that go on; asyncio itself does not keep them."""
+
+
+def _unlink(paths: Iterable[Path]) -> None:
+    for path in paths:
+        with suppress(OSError):
+            path.unlink()
 
 
 def sync_folder(folder: Path) -> None:
