@@ -105,7 +105,7 @@ def main() -> None:
         __doc__ or "",
         only={"default": "", "help": "cases whose name this regular expression finds"},
         queue={"type": int, "help": "messages that are queued to measure memory"},
-        doors={"type": int, "default": 0, "help": "relay.door_processes of mx10"},
+        doors={"type": int, "default": 1, "help": "relay.door_processes of mx10"},
     )
     rounds = max(1, args.rounds or (1 if args.quick else 3))
     share = 20 if args.quick else 1
@@ -256,8 +256,8 @@ def report(rows: list[Row], queued: Row, rounds: int, share: int, args: argparse
             f"Postfix {queued.theirs[0].memory:,.0f} MiB (all processes, PSS)"
         )
     how = f"{rounds} round{'s' if rounds > 1 else ''} in changing order; median (lowest-highest)"
-    if args.doors:
-        how += f"; mx10 with {args.doors} door process{'es' if args.doors > 1 else ''}"
+    if args.doors != 1:
+        how += f"; mx10 with {args.doors} door processes"
     if share > 1:
         how += f"; one message in {share} of a full run"
     common.finish(

@@ -52,9 +52,8 @@ def relay(config: Config) -> list[Companion]:
         opened = open_spool(config, create=True)
         writes = [path for path in (opened.store.path, opened.folder) if path is not None]
         opened.store.close()
-        if settings.door_processes:
-            doors.socket_path(opened)
-    except (RelayError, StoreError, ValueError) as error:
+        in_doors = settings.door_processes if opened.folder is not None else 0
+    except (RelayError, StoreError) as error:
         raise StartError(str(error)) from error
     patience = process.STOP_SECONDS + 2
 
@@ -76,10 +75,10 @@ def relay(config: Config) -> list[Companion]:
         kinds = [kind for kind, addresses, _ in _entrances(settings) for _ in addresses]
         return [Listening(each, kind) for each, kind in zip(sockets, kinds, strict=True)] if sockets else []
 
-    if not settings.door_processes:
+    if not in_doors:
         return [Companion("relay", lambda: _bind(settings), writes, live, patience)]
     keeper = Companion("relay", list, writes, live, patience)
-    return [keeper, *(door(number) for number in range(settings.door_processes))]
+    return [keeper, *(door(number) for number in range(in_doors))]
 
 
 def _entrances(settings: RelaySettings) -> "list[tuple[Kind, tuple[str, ...], int]]":

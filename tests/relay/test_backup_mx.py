@@ -170,7 +170,7 @@ async def test_only_those_that_somebody_vouches_for_hear_of_it(
             ]
             (report,) = senders.messages
             assert b"550 5.1.1 no such user" in report
-        page = Meter(relay, dict).page().decode()
+        page = Meter(relay).page().decode()
         assert 'mx10_relay_recipients_total{source="call",verdict="unsure"} 2.0\n' in page
         assert 'mx10_relay_senders_total{outcome="nobody"} 1.0\n' in page
         assert 'mx10_relay_senders_total{outcome="vouched"} 1.0\n' in page

@@ -27,6 +27,7 @@ from mx10.relay.spool.writing import Writing
 from mx10.resolver.answer import Resolver
 
 _HOUR_MS: Final = 3_600_000
+_TICK_SECONDS: Final = 0.001
 JUMP_SECONDS: Final = 2.0
 """A difference to the system's clock that is taken over at once."""
 SLEW: Final = 0.1
@@ -68,15 +69,21 @@ class SteadyClock:
         self._wall, self._monotonic = wall, monotonic
         self._last = monotonic()
         self._now = wall()
+        self._said = int(self._now * 1000)
 
     def __call__(self) -> int:
         moment = self._monotonic()
-        passed, self._last = moment - self._last, moment
+        passed = moment - self._last
+        # It is asked a dozen times for each message.
+        if 0 <= passed < _TICK_SECONDS:
+            return self._said
+        self._last = moment
         self._now += passed
         behind = self._wall() - self._now
         # A second is no jump: that much the clock is corrected every day.
         self._now += behind if abs(behind) < JUMP_SECONDS else max(-passed * SLEW, min(passed * SLEW, behind))
-        return int(self._now * 1000)
+        self._said = int(self._now * 1000)
+        return self._said
 
 
 clock = SteadyClock()

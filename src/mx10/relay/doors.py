@@ -1,7 +1,8 @@
-"""Doors in processes of their own, for more mail than one process can speak for.
+"""Doors in processes of their own: what is said to clients does not wait for deliveries, and uses another processor.
 
 A door does all that is said to clients. A message that is whole goes to the relay's process, which alone writes the
-spool; "250" is said when that has answered. Large bodies are written by the door, as files; only their names travel. A
+spool; "250" is said when that has answered. Large bodies are written by the door, as files; only their names travel.
+What became of messages is told back, for the door's memory of recipients. A
 frame is its length (4 octets) and a tuple, packed by ``marshal``: both ends are the same program. The socket is in the
 spool's folder, which nobody else may enter.
 """
@@ -14,28 +15,27 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
+from pathlib import Path
 from typing import Any, Final, cast
 
 from mx10.config import Config
 from mx10.logs import get_logger
 from mx10.relay.basics import Listening, check, hostname_of, links_of, spool_of, surroundings
+from mx10.relay.courier.values import Addressee, End, Fate, Stage
 from mx10.relay.door.service import DoorService
 from mx10.relay.process import STOP_SECONDS, end_of, forever, run
 from mx10.relay.spool.bodies import InFile, InMemory, SpooledContent
-from mx10.relay.spool.opening import Opened, open_spool
+from mx10.relay.spool.opening import open_spool
 from mx10.relay.spool.spool import Spool, Taken, remove_strays
 from mx10.relay.spool.writing import Done, Work
 from mx10.relay.values import NODES, Envelope, Waiting
 from mx10.resolver import Forwarder
+from mx10.smtp.replies import Reply
 from mx10.store.errors import StoreError, StoreFullError, StoreUnreachableError
 
-MAX_FRAME: Final = 1 << 28
-"""Octets of a frame."""
 SOCKET: Final = "doors.sock"
 RETRY_SECONDS: Final = 0.2
 """Between two attempts to reach the relay's process."""
-TIDY_SECONDS: Final = 60.0
-"""After its start, when a door removes what its predecessor left: files of messages that were never whole."""
 COUNT_SECONDS: Final = 1.0
 """Between two reports of what was counted."""
 _AWAY: Final = "the relay's process is being started again"
@@ -43,26 +43,22 @@ _AWAY: Final = "the relay's process is being started again"
 log = get_logger("relay")
 
 
-def socket_path(opened: Opened) -> str:
-    """Where doors reach the relay's process.
-
-    Raises:
-        ValueError: the spool has no folder: with PostgreSQL the door is in the relay's process.
-    """
-    if opened.folder is None:
-        raise ValueError("relay.door_processes wants a spool in SQLite; set it to 0")
-    return str(opened.folder.parent / SOCKET)
+def socket_path(folder: Path) -> str:
+    """Where doors reach the relay's process. ``folder``: of bodies."""
+    return str(folder.parent / SOCKET)
 
 
 class _Frames(asyncio.Protocol):
     """A stream of frames."""
 
-    def __init__(self, got: Callable[["_Frames", Any], None], lost: Callable[["_Frames"], None]) -> None:
+    def __init__(self, got: Callable[["_Frames", Any], None], lost: Callable[["_Frames"], None] | None = None) -> None:
         self._got, self._lost = got, lost
         self._buffer = bytearray()
         self._out: list[bytes] = []
         self._transport: asyncio.Transport | None = None
         self._loop = asyncio.get_running_loop()
+        self.gone: asyncio.Future[None] = self._loop.create_future()
+        """Done when the connection has ended, and all that came was handled."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -83,7 +79,9 @@ class _Frames(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
-        self._lost(self)
+        if self._lost is not None:
+            self._lost(self)
+        self.gone.set_result(None)
 
     def send(self, frame: tuple[Any, ...]) -> None:
         """Send a frame, with all others of this turn of the loop."""
@@ -103,26 +101,56 @@ class _Frames(asyncio.Protocol):
             self._transport.write(b"".join(out))
 
 
+def _fields(fate: Fate) -> tuple[Any, ...]:
+    """What of a fate tells something about its recipient, as plain values."""
+    reply = fate.reply
+    said = None if reply is None else (reply.code, reply.enhanced, reply.lines)
+    return fate.recipient.address, fate.end.value, fate.enhanced, fate.reason, fate.stage.value, said, fate.host
+
+
+def _fate(fields: tuple[Any, ...]) -> Fate:
+    """The reverse of ``_fields``."""
+    address, end, enhanced, reason, stage, said, host = fields
+    reply = None if said is None else Reply(*said)
+    return Fate(Addressee(address), End(end), enhanced, reason, stage=Stage(stage), reply=reply, host=host)
+
+
 # ---------------------------------------------------------------- in the relay's process
 
 
 class DoorDesk:
-    """Where doors hand in messages.
+    """Where doors hand in messages, and hear what became of those.
 
     Args:
+        folder: of bodies.
         taken: told of each message that is durable.
     """
 
-    def __init__(self, spool: Spool, taken: Callable[[Taken], None]) -> None:
+    def __init__(self, spool: Spool, folder: Path, taken: Callable[[Taken], None]) -> None:
         self._spool = spool
+        self._folder = folder
         self._taken = taken
         self._server: asyncio.Server | None = None
-        self._doors: set[_Frames] = set()
+        self._doors: dict[_Frames, int] = {}
+        """With how many clients are connected to each."""
+        self._numbers: dict[_Frames, int] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
         self.counts: Counter[tuple[str, str]] = Counter()
         """Of all doors, as ``Door.counts``."""
 
+    @property
+    def connections(self) -> int:
+        """Clients that were connected to all doors at their last reports."""
+        return sum(self._doors.values())
+
+    def learned(self, fate: Fate) -> None:
+        """Tell a fate to a door: what primaries say of recipients is known there. One is enough, as all of them read
+        what one of them has learned."""
+        if self._doors:
+            next(iter(self._doors)).send((_fields(fate),))
+
     async def __aenter__(self) -> "DoorDesk":
-        path = socket_path(Opened(self._spool.store, self._spool.folder))
+        path = socket_path(self._folder)
         with suppress(FileNotFoundError):
             await asyncio.to_thread(os.unlink, path)
         before = os.umask(0o177)
@@ -139,13 +167,42 @@ class DoorDesk:
             each.close()
 
     def _door(self) -> _Frames:
-        door = _Frames(self._keep, self._doors.discard)
-        self._doors.add(door)
+        door = _Frames(self._keep, self._gone)
+        self._doors[door] = 0
         return door
+
+    def _gone(self, door: _Frames) -> None:
+        self._doors.pop(door, None)
+        self._numbers.pop(door, None)
+
+    async def _greet(self, door: _Frames, number: int) -> None:
+        """Tidy up behind the predecessor of a door that was just started, then let it begin."""
+        before = [each.gone for each, its in self._numbers.items() if its == number and each is not door]
+        if before:
+            await asyncio.wait(before)
+        # All that came from there, and so has a file, is in the database after this.
+        try:
+            await self._spool.write(Work())
+            strays = await asyncio.to_thread(
+                remove_strays, self._spool.store, self._folder, time.time(), NODES - 1 - number
+            )
+            if strays:
+                log.info("bodies of messages that were never promised are removed", files=strays, door=number)
+        except (StoreError, OSError) as error:
+            log.error("bodies that a door left are not looked for", door=number, cause=str(error))
+        door.send(())
 
     def _keep(self, door: _Frames, frame: Any) -> None:
         if len(frame) == 1:
-            self.counts.update(frame[0])
+            self._numbers[door], begins = frame[0]
+            if begins:
+                task = asyncio.get_running_loop().create_task(self._greet(door, self._numbers[door]))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+            return
+        if len(frame) == 2:
+            counts, self._doors[door] = frame
+            self.counts.update(counts)
             return
         sequence, messages, recipients, envelope, head = frame
 
@@ -167,15 +224,28 @@ class DoorDesk:
 
 
 class RemoteWriter:
-    """Has rows written by the relay's process: a ``spool.writing.Writing``."""
+    """Has rows written by the relay's process: a ``spool.writing.Writing``.
 
-    def __init__(self, path: str) -> None:
+    Args:
+        path: of its socket.
+        number: of this door.
+        learned: told of fates.
+    """
+
+    def __init__(self, path: str, number: int, learned: Callable[[Fate], None]) -> None:
         self._path = path
+        self._number = number
+        self._learned = learned
         self._link: _Frames | None = None
         self._sequence = 0
         self._waiting: dict[int, Done] = {}
         self.reached = asyncio.Event()
-        """Set when the relay's process was reached for the first time."""
+        """Set when the relay's process was reached for the first time, and has tidied up behind another door."""
+
+    @property
+    def is_linked(self) -> bool:
+        """Whether the relay's process can be reached just now."""
+        return self._link is not None
 
     def put(self, work: Work) -> None:
         """Hand in a message; ``done`` is told when it is durable, or not."""
@@ -197,31 +267,25 @@ class RemoteWriter:
         if self._link is not None:
             self._link.close()
 
-    def count(self, counts: Counter[tuple[str, str]]) -> None:
-        """Pass on what was counted, and begin anew."""
-        if self._link is not None and counts:
-            self._link.send((dict(counts),))
+    def count(self, counts: Counter[tuple[str, str]], connections: int) -> None:
+        """Pass on what was counted, and begin anew; and how many clients are connected."""
+        if self._link is not None:
+            self._link.send((dict(counts), connections))
             counts.clear()
 
     async def run(self) -> None:
         """Keep the connection, until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
-            ended = loop.create_future()
-
-            def lost(_link: _Frames, ended: asyncio.Future[None] = ended) -> None:
-                if not ended.done():
-                    ended.set_result(None)
-
-            link = _Frames(self._told, lost)
+            link = _Frames(self._told)
             try:
                 await loop.create_unix_connection(lambda link=link: link, self._path)  # type: ignore[misc]
             except OSError:
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             self._link = link
-            self.reached.set()
-            await ended
+            link.send(((self._number, not self.reached.is_set()),))
+            await link.gone
             self._link = None
             waiting, self._waiting = self._waiting, {}
             for done in waiting.values():
@@ -229,6 +293,12 @@ class RemoteWriter:
                 done(StoreUnreachableError(_AWAY))
 
     def _told(self, _link: _Frames, frame: Any) -> None:
+        if not frame:
+            self.reached.set()
+            return
+        if len(frame) == 1:
+            self._learned(_fate(frame[0]))
+            return
         sequence, failure = frame
         done = self._waiting.pop(sequence, None)
         if done is not None:
@@ -249,7 +319,9 @@ async def _live(config: Config, number: int, listening: Sequence[Listening], con
     async with AsyncExitStack() as stack:
         opened = open_spool(config)
         stack.callback(opened.store.close)
-        writer = RemoteWriter(socket_path(opened))
+        folder = opened.folder
+        assert folder is not None
+        writer = RemoteWriter(socket_path(folder), number, lambda fate: tell(fate))
         spool = spool_of(config, opened, 0, writer, ids=NODES - 1 - number)
         resolver = await stack.enter_async_context(Forwarder(config.resolver))
         links = links_of(config, hostname)
@@ -258,21 +330,17 @@ async def _live(config: Config, number: int, listening: Sequence[Listening], con
         entrance = DoorService(config, spool, around, opened.store, lambda _: None)
         await entrance.prepare(stack)
 
+        def tell(fate: Fate) -> None:
+            for learned in entrance.services.learned:
+                learned(fate)
+
         async def count() -> None:
             while True:
                 await asyncio.sleep(COUNT_SECONDS)
-                writer.count(entrance.door.counts)
-
-        started = time.time()
-
-        async def tidy() -> None:
-            # What a door that died left. By then whatever it had handed in is in the database.
-            await asyncio.sleep(TIDY_SECONDS)
-            assert opened.folder is not None
-            await asyncio.to_thread(remove_strays, opened.store, opened.folder, started, NODES - 1 - number)
+                writer.count(entrance.door.counts, entrance.connections)
 
         ended = asyncio.create_task(end_of(control))
-        running = (writer.run, tidy, count, *entrance.services.running)
+        running = (writer.run, count, *entrance.services.running)
         tasks = [loop.create_task(forever(each)) for each in running]
         # Nobody is greeted before there is somebody to hand messages to.
         reached = asyncio.create_task(writer.reached.wait())

@@ -6,7 +6,7 @@ import os
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -110,9 +110,8 @@ class _Source(Collector):
 class Meter:
     """Makes the page of a relay."""
 
-    def __init__(self, relay: "Relay", doors: Callable[[], Mapping[tuple[str, str], int]]) -> None:
+    def __init__(self, relay: "Relay") -> None:
         self._relay = relay
-        self._doors = doors
         self._queue: Queue | None = None
 
     async def run(self) -> None:
@@ -138,7 +137,7 @@ class Meter:
         refused = CounterMetricFamily("mx10_relay_refused", "What was refused, by reason.", labels=["reason"])
         discarded = CounterMetricFamily("mx10_relay_discarded", "Messages discarded, by whom.", labels=["by"])
         families = {"accepted": accepted, "refused": refused, "discarded": discarded}
-        counts = Counter(relay.entrance.door.counts) + Counter(dict(self._doors()))
+        counts = relay.counts
         for (what, why), count in sorted(counts.items()):
             if what in families:
                 families[what].add_metric([why], count)
@@ -189,7 +188,7 @@ class Meter:
         latency.add_metric([], buckets, tallies.latency_sum)
         yield latency
         for name, what, level in (
-            ("connections", "Clients that are connected.", relay.entrance.connections),
+            ("connections", "Clients that are connected.", relay.connections),
             ("in_flight", "Messages on their way just now.", relay.dispatcher.in_flight),
             ("in_memory", "Recipients in memory.", relay.dispatcher.in_memory),
             ("hops_down", "Next hops that are down.", relay.dispatcher.hops_down),

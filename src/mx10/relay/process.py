@@ -12,12 +12,13 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, suppress
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mx10.config import Config
 from mx10.logs import get_logger
 from mx10.relay.basics import Listening, check, clock, hostname_of, links_of, spool_of, surroundings
 from mx10.relay.courier.reports import Issuer
+from mx10.relay.courier.splitting import domain_of
 from mx10.relay.courier.values import Connector, Fate
 from mx10.relay.courier.ways import Ways
 from mx10.relay.dispatcher import Dispatcher
@@ -33,6 +34,9 @@ from mx10.relay.spool.spool import Spool, Taken, remove_stray_parts, remove_stra
 from mx10.relay.spool.writing import Writer
 from mx10.relay.values import name_of
 from mx10.resolver import Forwarder
+
+if TYPE_CHECKING:
+    from mx10.relay.doors import DoorDesk
 
 ServePage = Callable[[Callable[[], bytes]], Callable[[], Awaitable[None]]]
 """Given what makes a text, what serves it until cancelled."""
@@ -94,7 +98,19 @@ class Relay:
         self.spool: Spool
         self.hosts: HostMemory
         self.journal: Journal
+        self.desk: DoorDesk | None = None
+        """Where doors in other processes hand in; None: the door is here."""
         self.started = time.time()
+
+    @property
+    def connections(self) -> int:
+        """Clients that are connected, in whatever process."""
+        return self.entrance.connections + (self.desk.connections if self.desk is not None else 0)
+
+    @property
+    def counts(self) -> Counter[tuple[str, str]]:
+        """Of all doors, as ``Door.counts``."""
+        return self.entrance.door.counts + (self.desk.counts if self.desk is not None else Counter())
 
     async def run(self, control: socket.socket | None = None) -> None:
         """Serve until ``control`` ends, or until cancelled.
@@ -131,6 +147,11 @@ class Relay:
             self.entrance = DoorService(config, self.spool, around, opened.store, self._taken, reach=self._reach)
             await self.entrance.prepare(stack)
             services = self.entrance.services
+            if not self._listening and opened.folder is not None:
+                from mx10.relay.doors import DoorDesk
+
+                self.desk = await stack.enter_async_context(DoorDesk(self.spool, opened.folder, self._taken))
+                services.learned.append(self._tell_doors)
             postmaster = settings.postmaster or f"postmaster@{hostname}"
             self.settler = Settler(
                 opened,
@@ -160,13 +181,8 @@ class Relay:
             services.running += [self.dispatcher.run, self.settler.run]
             if not opened.store.is_sqlite:
                 services.running.append(Nodes(opened.store, node, clock, self.dispatcher.rescan).run)
-            elsewhere: Counter[tuple[str, str]] = Counter()
-            if not self._listening:
-                from mx10.relay.doors import DoorDesk
-
-                elsewhere = (await stack.enter_async_context(DoorDesk(self.spool, self._taken))).counts
             if self._page is not None:
-                meter = Meter(self, lambda: elsewhere)
+                meter = Meter(self)
                 services.running += [meter.run, self._page(meter.page)]
             tasks = [loop.create_task(forever(each)) for each in services.running]
             await self.entrance.listen(self._listening)
@@ -176,7 +192,7 @@ class Relay:
             try:
                 await end_of(control)
             finally:
-                log.info("relay stops", connections=self.entrance.connections)
+                log.info("relay stops", connections=self.connections)
                 deadline = loop.time() + STOP_SECONDS
                 await self.entrance.stop(deadline)
                 await self.dispatcher.stop(max(0.1, deadline - loop.time()))
@@ -196,6 +212,11 @@ class Relay:
             client=envelope.client,
         )
         self.dispatcher.taken(taken)
+
+    def _tell_doors(self, fate: Fate) -> None:
+        # Nobody remembers recipients of domains that we take no mail for.
+        if self.desk is not None and self.entrance.ours(domain_of(fate.recipient.address)) is not False:
+            self.desk.learned(fate)
 
 
 def _all_of(calls: Sequence[Callable[[Fate], None]]) -> Callable[[Fate], None] | None:

@@ -102,6 +102,8 @@ class DoorService:
         self.door: Door
         self.services: Services
         self.checks: Checks
+        self.ours: OurDomains
+        """Whether we take mail for a domain."""
 
     async def prepare(self, stack: AsyncExitStack) -> None:
         """Put everything together, but listen not yet.
@@ -113,7 +115,7 @@ class DoorService:
         settings, hostname = self._settings, self._around.hostname
         own = own_names(settings, hostname)
         publisher = await self._publisher(stack)
-        ours = OurDomains(
+        self.ours = ours = OurDomains(
             settings.domains, self._around.transports, frozenset(_wire_names(own)), self._store, publisher, clock
         )
         await asyncio.to_thread(ours.read)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import text
+from sqlalchemy import bindparam, text
 
 from mx10.relay.courier.splitting import domain_of
 from mx10.relay.spool.bodies import InFile, InMemory, InParts, SpooledContent
@@ -26,6 +26,8 @@ PART: Final = 1 << 18
 """Octets of a part, where large bodies are in the database."""
 BEHIND: Final = 1 << 20
 """Octets of one message that may wait to be written; a client that sends more has to wait."""
+_PAGE: Final = 500
+_KNOWN: Final = text("SELECT id FROM messages WHERE id IN :ids").bindparams(bindparam("ids", expanding=True))
 _PRIORITY_MS: Final = 600_000
 """By how much a message of a higher priority (RFC 6710) counts as older, for each step."""
 
@@ -398,8 +400,12 @@ def remove_strays(store: Store, folder: Path, before: float, ids: int | None = N
                 names.append(entry.name)
     if not names:
         return 0
+    known: set[str] = set()
     with store.read() as connection:
-        known = {name_of(row[0]) for row in connection.execute(text("SELECT id FROM messages WHERE body IS NULL"))}
+        # By their numbers: a million small messages are not gone through for one large one.
+        for at in range(0, len(names), _PAGE):
+            some = [id_of(name) for name in names[at : at + _PAGE]]
+            known.update(name_of(row) for row in connection.execute(_KNOWN, {"ids": some}).scalars())
     strays = [name for name in names if name not in known]
     for name in strays:
         with suppress(OSError):
