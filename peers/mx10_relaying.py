@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import time
@@ -105,6 +106,12 @@ class RelayingMx10(Relay):
                 with suppress(ProcessLookupError):
                     os.kill(each, signal.SIGKILL)
         self._ended()
+
+    def kill_one(self, chance: random.Random) -> None:
+        """SIGKILL for one of its processes, which the supervisor is to replace."""
+        found = [each for each in processes_of(self.leader) if each != self.leader]
+        with suppress(ProcessLookupError):
+            os.kill(chance.choice(sorted(found)), signal.SIGKILL)
 
     def stop(self) -> None:
         super().stop()

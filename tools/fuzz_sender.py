@@ -15,8 +15,8 @@ from fuzz_receiver import mutated
 
 from mx10.smtp import ClientOptions, ClientSession, MailParameters, RcptParameters
 from mx10.smtp.auth import Credentials
-from mx10.smtp.client import BeginTls, ClientEvent, ContentWanted, Ended, Envelope, Finished, Ready, Stage
 from mx10.smtp.outgoing import examine
+from mx10.smtp.sending import BeginTls, ClientEvent, ContentWanted, Ended, Envelope, Finished, Ready, Stage
 
 _ANN: Final = Credentials("ann", "secret-of-ann")
 _SECRETS: Final = tuple(

@@ -5,7 +5,8 @@
 
 Each round starts ``mx10 serve`` on the same spool and sends it mail over several connections: small messages and large
 ones, with one recipient and with several. All mail goes on to a host that is up in half of the rounds, and takes it.
-SIGKILL comes to all processes after a random time, one time in eight while the relay is starting. Then the spool is
+SIGKILL comes to all processes after a random time, one time in eight while the relay is starting; one time in four it
+came to one of them before, and mail went on. Then the spool is
 looked at, not with the relay's own code but with SQL: the database is whole; of every message that had "250" each
 recipient is there or its mail was passed on; the content is what was sent, octet by octet; nothing is there twice, and
 no message or recipient by half. Every few rounds the relay is left alone until its spool is empty: then all that was
@@ -93,12 +94,14 @@ class Seen:
         acknowledged: numbers of messages that had "250".
         passed: how often the next hop took the mail of each recipient.
         wrong: what should not be.
+        killing: some process of the relay was killed: others may say "451".
     """
 
     acknowledged: set[int] = field(default_factory=set)
     passed: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
     last: int = 0
+    killing: bool = False
 
     def next(self) -> int:
         """The next number."""
@@ -137,7 +140,7 @@ async def _reply(reader: asyncio.StreamReader, seen: Seen, code: str) -> bool:
             break
     if not line.startswith(code):
         # 421: told to go, for instance because the relay ends.
-        if not line.startswith("421"):
+        if not line.startswith("4" if seen.killing else "421"):
             seen.wrong.append(f"the relay said {line!r}, not {code}")
         raise ConnectionError(line)
     return True
@@ -273,14 +276,26 @@ class Spools:
             await asyncio.sleep(self._chance.uniform(0, 1.5))
         else:
             await asyncio.to_thread(self._relay.start)
-            tasks = [asyncio.create_task(send(self._relay.port, self.seen)) for _ in range(SESSIONS)]
+            tasks = self._senders()
             await asyncio.sleep(self._chance.uniform(0, self._most))
+            if self._chance.random() < 1 / 4:
+                self.seen.killing = True
+                self._relay.kill_one(self._chance)
+                await asyncio.sleep(self._chance.uniform(0, 1.0))
+                tasks += self._senders()
+                await asyncio.sleep(self._chance.uniform(0, self._most))
+                self.kills["one process before"] += 1
         process = self._relay.process
         if process is None or process.poll() is not None:
             self.seen.wrong.append(f"the relay ended by itself: {self._relay.log_tail()}")
+        self.seen.killing = True
         self._relay.kill()
         if not starting:
             await asyncio.wait_for(asyncio.gather(*tasks), 30)
+        self.seen.killing = False
+
+    def _senders(self) -> list[asyncio.Task[None]]:
+        return [asyncio.create_task(send(self._relay.port, self.seen)) for _ in range(SESSIONS)]
 
     def _look(self) -> None:
         try:

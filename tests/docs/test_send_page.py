@@ -9,8 +9,8 @@ import pytest
 
 from mx10.cli import main, send
 from mx10.cli.arguments import Parser
-from mx10.relay.courier.connection import Timeouts
 from mx10.relay.courier.values import StepKind, Trouble
+from mx10.relay.courier.wire import Timeouts
 from mx10.smtp.replies import MAX_LINE, MAX_LINES
 from tests.cli.test_send import hosts
 from tests.relay.talker import Talker

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from mx10.relay.courier.connection import LinkOptions, Links, SmtpLink, Timeouts, read_credentials
+from mx10.relay.courier.connection import LinkOptions, Links, SmtpLink, read_credentials
 from mx10.relay.courier.values import (
     Addressee,
     Answered,
@@ -30,6 +30,7 @@ from mx10.relay.courier.values import (
     TlsPolicy,
     Trouble,
 )
+from mx10.relay.courier.wire import Timeouts
 from mx10.smtp.auth import Credentials
 from tests.relay.talker import CLOSE, DRIP, ENDLESS_LINE, ENDLESS_REPLY, OFFERS, RESET, STALL, Talker, until
 

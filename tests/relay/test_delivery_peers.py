@@ -10,10 +10,11 @@ from ipaddress import ip_address
 
 import pytest
 
-from mx10.relay.courier.connection import LinkOptions, Links, Timeouts
+from mx10.relay.courier.connection import LinkOptions, Links
 from mx10.relay.courier.delivery import Plan, deliver
 from mx10.relay.courier.reports import Issuer, copy_of, orders, write_report
 from mx10.relay.courier.values import Addressee, End, Fate, Letter, Step, Target, TlsPolicy
+from mx10.relay.courier.wire import Timeouts
 from tests.relay.scripted import Net, Octets, addressees, letter
 from tests.relay.talker import CLOSE, DRIP, RESET, STALL, Talker
 

@@ -18,7 +18,7 @@ from mx10.relay.spool.spool import Incoming, Spool, Taken
 from mx10.relay.spool.writing import Work, Writer
 from mx10.relay.values import NODES, Envelope, NewRecipient, name_of
 from mx10.smtp.replies import Reply
-from mx10.store.errors import StoreError, StoreUnreachableError
+from mx10.store.errors import StoreError, StoreUnreachableError, UncertainStoreError
 from tests.relay.talker import until
 
 LARGE = 200_000
@@ -183,3 +183,28 @@ async def test_without_the_relays_process_nothing_is_promised(config: Config, re
             assert isinstance(await made.hand_in(b"x\r\n"), Taken)
             # It is the same door: what it writes just now is its own.
             assert writing.exists()
+
+
+async def test_what_was_on_its_way_when_the_relays_process_died(config: Config, relay: Relay) -> None:
+    def dies(work: Work) -> None:
+        # One was durable by then, but nobody had heard of it; the other was not.
+        if not died:
+            put(Work(None, messages=work.messages, recipients=work.recipients))
+        died.append(work)
+
+    died: list[Work] = []
+    async with door(config) as made:
+        put, relay.spool.put = relay.spool.put, dies  # type: ignore[method-assign]
+        first = asyncio.create_task(made.hand_in(b"x" * LARGE))
+        await until(lambda: len(died) == 1)
+        second = asyncio.create_task(made.hand_in(b"x" * LARGE))
+        await until(lambda: len(died) == 2)
+        await relay.desk.__aexit__()
+        assert isinstance(await first, UncertainStoreError)
+        assert isinstance(await second, UncertainStoreError)
+        names = [name_of(work.messages[0][0]) for work in died]  # type: ignore[arg-type]
+        assert relay.bodies() == set(names)
+        relay.spool.put = put  # type: ignore[method-assign]
+        async with DoorDesk(relay.spool, relay.folder, relay.taken.append):
+            await until(lambda: relay.bodies() == {names[0]})
+            assert isinstance(await made.hand_in(b"x"), Taken)

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from mx10.smtp import ClientOptions, ClientSession, MailParameters, RcptParameters, Reply, ServerOptions
 from mx10.smtp.auth import Credentials
-from mx10.smtp.client import (
+from mx10.smtp.content import BareLineEndError
+from mx10.smtp.outgoing import Facts, examine
+from mx10.smtp.sending import (
     BeginTls,
     ClientEvent,
     ContentWanted,
@@ -20,8 +22,6 @@ from mx10.smtp.client import (
     Replied,
     Stage,
 )
-from mx10.smtp.content import BareLineEndError
-from mx10.smtp.outgoing import Facts, examine
 from tests.smtp.talking import OPTIONS, Receiver, receiver
 
 ANN = MailParameters("ann@one.test")

@@ -15,8 +15,8 @@ import pytest
 
 from mx10.smtp import ClientOptions, ClientSession, MailParameters, RcptParameters, content, outgoing, server
 from mx10.smtp.auth import MechanismError, ScramKeys, begin
-from mx10.smtp.client import Envelope, Finished, Outcome
 from mx10.smtp.outgoing import Facts
+from mx10.smtp.sending import Envelope, Finished, Outcome
 from tests.smtp.talking import OPTIONS, receiver
 
 TOOLS = Path(__file__).parents[2] / "tools"

@@ -233,7 +233,8 @@ def _link_options(args: argparse.Namespace, ca_file: "Path | None") -> "LinkOpti
     from pathlib import Path
 
     from mx10.names import AddressError, DomainError, ascii_text, parse_destination
-    from mx10.relay.courier.connection import LinkOptions, Timeouts
+    from mx10.relay.courier.connection import LinkOptions
+    from mx10.relay.courier.wire import Timeouts
 
     hostname = args.hello
     if hostname is None:

@@ -26,12 +26,12 @@ from mx10.relay.door.service import DoorService
 from mx10.relay.process import STOP_SECONDS, end_of, forever, run
 from mx10.relay.spool.bodies import InFile, InMemory, SpooledContent
 from mx10.relay.spool.opening import open_spool
-from mx10.relay.spool.spool import Spool, Taken, remove_strays
+from mx10.relay.spool.spool import Spool, Taken, remove_strays, remove_unnamed
 from mx10.relay.spool.writing import Done, Work
 from mx10.relay.values import NODES, Envelope, Waiting
 from mx10.resolver import Forwarder
 from mx10.smtp.replies import Reply
-from mx10.store.errors import StoreError, StoreFullError, StoreUnreachableError
+from mx10.store.errors import StoreError, StoreFullError, StoreUnreachableError, UncertainStoreError
 
 SOCKET: Final = "doors.sock"
 RETRY_SECONDS: Final = 0.2
@@ -175,16 +175,20 @@ class DoorDesk:
         self._doors.pop(door, None)
         self._numbers.pop(door, None)
 
-    async def _greet(self, door: _Frames, number: int) -> None:
-        """Tidy up behind the predecessor of a door that was just started, then let it begin."""
+    async def _greet(self, door: _Frames, number: int, begins: bool, uncertain: Sequence[int]) -> None:
+        """Tidy up behind the predecessor of a door that was just started, or remove what of a door's messages did not
+        become durable when this process was another one; then let it begin."""
         before = [each.gone for each, its in self._numbers.items() if its == number and each is not door]
         if before:
             await asyncio.wait(before)
         # All that came from there, and so has a file, is in the database after this.
         try:
             await self._spool.write(Work())
-            strays = await asyncio.to_thread(
-                remove_strays, self._spool.store, self._folder, time.time(), NODES - 1 - number
+            store, folder = self._spool.store, self._folder
+            strays = (
+                await asyncio.to_thread(remove_strays, store, folder, time.time(), NODES - 1 - number)
+                if begins
+                else await asyncio.to_thread(remove_unnamed, store, folder, uncertain)
             )
             if strays:
                 log.info("bodies of messages that were never promised are removed", files=strays, door=number)
@@ -194,11 +198,11 @@ class DoorDesk:
 
     def _keep(self, door: _Frames, frame: Any) -> None:
         if len(frame) == 1:
-            self._numbers[door], begins = frame[0]
-            if begins:
-                task = asyncio.get_running_loop().create_task(self._greet(door, self._numbers[door]))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+            number, begins, uncertain = frame[0]
+            self._numbers[door] = number
+            task = asyncio.get_running_loop().create_task(self._greet(door, number, begins, uncertain))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
             return
         if len(frame) == 2:
             counts, self._doors[door] = frame
@@ -238,7 +242,12 @@ class RemoteWriter:
         self._learned = learned
         self._link: _Frames | None = None
         self._sequence = 0
-        self._waiting: dict[int, Done] = {}
+        self._waiting: dict[int, tuple[Done, int]] = {}
+        """For the answer to a sequence number: who waits for it, and the message."""
+        self._uncertain: list[int] = []
+        """Messages that were handed in and never answered for; there may be files of theirs."""
+        self._asked = 0
+        """How many of these the relay's process was told of just now."""
         self.reached = asyncio.Event()
         """Set when the relay's process was reached for the first time, and has tidied up behind another door."""
 
@@ -257,7 +266,7 @@ class RemoteWriter:
             return
         self._sequence += 1
         if done is not None:
-            self._waiting[self._sequence] = done
+            self._waiting[self._sequence] = done, cast("int", work.messages[0][0])
         assert work.envelope is not None
         head = work.messages[0][7]
         self._link.send((self._sequence, list(work.messages), list(work.recipients), work.envelope.fields(), head))
@@ -284,28 +293,32 @@ class RemoteWriter:
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             self._link = link
-            link.send(((self._number, not self.reached.is_set()),))
+            self._asked = len(self._uncertain)
+            link.send(((self._number, not self.reached.is_set(), self._uncertain),))
             await link.gone
             self._link = None
             waiting, self._waiting = self._waiting, {}
-            for done in waiting.values():
+            self._uncertain += [message for _, message in waiting.values()]
+            for done, _ in waiting.values():
                 # They may be durable or not: the client tries again, and two copies are better than none.
-                done(StoreUnreachableError(_AWAY))
+                done(UncertainStoreError(_AWAY))
 
     def _told(self, _link: _Frames, frame: Any) -> None:
         if not frame:
+            del self._uncertain[: self._asked]
+            self._asked = 0
             self.reached.set()
             return
         if len(frame) == 1:
             self._learned(_fate(frame[0]))
             return
         sequence, failure = frame
-        done = self._waiting.pop(sequence, None)
-        if done is not None:
+        waiting = self._waiting.pop(sequence, None)
+        if waiting is not None:
             error: StoreError | None = None
             if failure is not None:
                 error = (StoreFullError if failure[0] else StoreUnreachableError)(failure[1])
-            done(error)
+            waiting[0](error)
 
 
 def live_door(config: Config, number: int, listening: Sequence[Listening], control: socket.socket) -> None:

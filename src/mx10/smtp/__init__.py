@@ -8,8 +8,9 @@ and replies, and what each extension changes about them.
 What may live here: RFC 5321 and its extensions. What may not: who is allowed to send what.
 """
 
-from mx10.smtp.client import ClientOptions, ClientSession
+from mx10.smtp.client import ClientSession
 from mx10.smtp.replies import Reply
+from mx10.smtp.sending import ClientOptions
 from mx10.smtp.server import ServerOptions, ServerSession
 from mx10.smtp.syntax import MailParameters, RcptParameters
 

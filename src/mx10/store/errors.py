@@ -39,6 +39,10 @@ class StoreUnreachableError(StoreError):
     """The file cannot be opened, or the database server does not let us in or does not answer."""
 
 
+class UncertainStoreError(StoreUnreachableError):
+    """It went away while something was written, which may have become durable, or not."""
+
+
 class DamagedStoreError(StoreError):
     """The file is damaged, or holds what mx10 never writes."""
 

@@ -20,7 +20,7 @@ from mx10.relay.spool.bodies import InFile, InMemory, InParts, SpooledContent
 from mx10.relay.spool.writing import Done, Work, Writing
 from mx10.relay.values import Envelope, Ids, NewRecipient, Waiting, id_of, name_of
 from mx10.store.connect import Store
-from mx10.store.errors import StoreError, StoreFullError, StoreUnreachableError
+from mx10.store.errors import StoreError, StoreFullError, StoreUnreachableError, UncertainStoreError
 
 PART: Final = 1 << 18
 """Octets of a part, where large bodies are in the database."""
@@ -358,7 +358,8 @@ class Incoming:
         taken = self.rows(work, head, None, recipients)
 
         def written(error: StoreError | None) -> None:
-            if error is not None:
+            # A row may name it: whoever finds out whether one does removes it.
+            if error is not None and not isinstance(error, UncertainStoreError):
                 spool.remove_bodies([self.message])
             done(taken if error is None else error)
 
@@ -398,18 +399,23 @@ def remove_strays(store: Store, folder: Path, before: float, ids: int | None = N
             mine = ids is None or id_of(entry.name) >> 13 & 255 == ids
             if mine and entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime <= before:
                 names.append(entry.name)
-    if not names:
-        return 0
-    known: set[str] = set()
-    with store.read() as connection:
-        # By their numbers: a million small messages are not gone through for one large one.
-        for at in range(0, len(names), _PAGE):
-            some = [id_of(name) for name in names[at : at + _PAGE]]
-            known.update(name_of(row) for row in connection.execute(_KNOWN, {"ids": some}).scalars())
-    strays = [name for name in names if name not in known]
-    for name in strays:
-        with suppress(OSError):
-            (folder / name).unlink()
+    return remove_unnamed(store, folder, [id_of(name) for name in names])
+
+
+def remove_unnamed(store: Store, folder: Path, bodies: Sequence[int]) -> int:
+    """Remove files of these bodies where there is no such message. Returns how many there was none of.
+
+    Raises:
+        StoreError: nothing was removed.
+    """
+    known: set[int] = set()
+    if bodies:
+        with store.read() as connection:
+            # By their numbers: a million small messages are not gone through for one large one.
+            for at in range(0, len(bodies), _PAGE):
+                known.update(connection.execute(_KNOWN, {"ids": bodies[at : at + _PAGE]}).scalars())
+    strays = [folder / name_of(each) for each in bodies if each not in known]
+    _unlink(strays)
     return len(strays)
 
 

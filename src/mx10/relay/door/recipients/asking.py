@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from mx10.relay.courier.connection import LinkOptions, Links, Timeouts
+from mx10.relay.courier.connection import LinkOptions, Links
 from mx10.relay.courier.delivery import Plan, deliver
 from mx10.relay.courier.local import box_of
 from mx10.relay.courier.send import Octets
@@ -39,6 +39,7 @@ from mx10.relay.courier.values import (
     nobody,
 )
 from mx10.relay.courier.ways import Surroundings, Ways
+from mx10.relay.courier.wire import Timeouts
 from mx10.relay.door.recipients.values import Verdict
 
 TOGETHER: Final = 5
