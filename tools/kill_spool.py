@@ -245,6 +245,10 @@ class Spools:
     Args:
         url: an empty PostgreSQL database for the spool; empty: SQLite files.
         most_seconds: the longest that a relay is under load.
+
+    Attributes:
+        kills: of all processes, by kind.
+        of_one: kills of one process, some time before those of all.
     """
 
     def __init__(self, chance: random.Random, most_seconds: float, url: str = "") -> None:
@@ -255,6 +259,7 @@ class Spools:
         self._relay = RelayingMx10(self._hop, url=url, **settings)
         self.seen = Seen()
         self.kills = Counter[str]()
+        self.of_one = 0
 
     async def kill_once(self) -> list[str]:
         """One round; what was wrong."""
@@ -284,7 +289,7 @@ class Spools:
                 await asyncio.sleep(self._chance.uniform(0, 1.0))
                 tasks += self._senders()
                 await asyncio.sleep(self._chance.uniform(0, self._most))
-                self.kills["one process before"] += 1
+                self.of_one += 1
         process = self._relay.process
         if process is None or process.poll() is not None:
             self.seen.wrong.append(f"the relay ended by itself: {self._relay.log_tail()}")
@@ -340,10 +345,27 @@ class Spools:
         self._relay.stop()
 
 
-async def rounds(count: int, seed: int, most_seconds: float, url: str = "") -> tuple[Seen, Counter[str], int]:
-    """So many kills; what was seen in all, the kinds of kills, and how many recipients were served twice."""
+@dataclass(slots=True)
+class Rounds:
+    """What came of all rounds.
+
+    Attributes:
+        kills: of all processes, by kind.
+        of_one: kills of one process, some time before those of all.
+        twice: recipients whose mail was passed on more than once.
+    """
+
+    seen: Seen = field(default_factory=Seen)
+    kills: Counter[str] = field(default_factory=Counter)
+    of_one: int = 0
+    twice: int = 0
+
+
+async def rounds(count: int, seed: int, most_seconds: float, url: str = "") -> Rounds:
+    """Kill all processes so many times."""
     chance = random.Random(seed)
-    total, kinds, twice = Seen(), Counter[str](), 0
+    all_of_it = Rounds()
+    total = all_of_it.seen
     done = 0
     while done < count:
         spools = Spools(chance, most_seconds, url)
@@ -359,9 +381,10 @@ async def rounds(count: int, seed: int, most_seconds: float, url: str = "") -> t
         total.acknowledged |= {total.last + number for number in spools.seen.acknowledged}
         total.last += spools.seen.last
         total.wrong += spools.seen.wrong
-        kinds += spools.kills
-        twice += sum(1 for each in spools.seen.passed.values() if each > 1)
-    return total, kinds, twice
+        all_of_it.kills += spools.kills
+        all_of_it.of_one += spools.of_one
+        all_of_it.twice += sum(1 for each in spools.seen.passed.values() if each > 1)
+    return all_of_it
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -374,14 +397,16 @@ def main(words: Sequence[str] | None = None) -> int:
     args = parser.parse_args(words)
     started = time.monotonic()
     try:
-        seen, kinds, twice = asyncio.run(rounds(args.rounds, args.seed, args.most_seconds, args.url))
+        came = asyncio.run(rounds(args.rounds, args.seed, args.most_seconds, args.url))
     except (PeerError, MissingPeerError) as error:
         print(f"{error} (seed {args.seed})")
         return 1
-    said = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-    print(f"{args.rounds} kills ({said}) in {time.monotonic() - started:.0f} s (seed {args.seed});")
+    seen = came.seen
+    said = ", ".join(f"{count} {kind}" for kind, count in came.kills.most_common())
+    print(f"{args.rounds} kills ({said}; {came.of_one} of one process before), ", end="")
+    print(f"in {time.monotonic() - started:.0f} s (seed {args.seed});")
     print(
-        f"{seen.last} messages begun, {len(seen.acknowledged)} acknowledged; {twice} recipients served twice;"
+        f"{seen.last} messages begun, {len(seen.acknowledged)} acknowledged; {came.twice} recipients served twice;"
         f" {len(seen.wrong)} things wrong"
     )
     return 1 if seen.wrong else 0

@@ -17,7 +17,8 @@ pytestmark = pytest.mark.peers
 def test_killed_twenty_times() -> None:
     if shutil.which("setpriv") is None:
         cannot_run("setpriv is not installed: apt-get install util-linux")
-    seen, kinds, _ = asyncio.run(rounds(20, seed=20, most_seconds=0.6))
-    assert seen.wrong == []
-    assert kinds.total() == 20
-    assert len(seen.acknowledged) > 20
+    came = asyncio.run(rounds(20, seed=20, most_seconds=0.6))
+    assert came.seen.wrong == []
+    assert came.kills.total() == 20
+    assert came.of_one > 0
+    assert len(came.seen.acknowledged) > 20
