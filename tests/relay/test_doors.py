@@ -123,7 +123,14 @@ async def test_messages_are_handed_in(config: Config, relay: Relay) -> None:
 async def test_what_primaries_say_is_told_to_the_door(config: Config, relay: Relay) -> None:
     no = Reply(550, "5.1.1", ("no such user",))
     relay.desk.learned(Fate(Addressee("a@b.example"), End.FAILED, "5.1.1", "nobody listens yet"))
-    async with door(config) as made:
+    async with door(config) as made, door(config, 1) as other:
+        # One that asks primaries for recipients of the domain; others would make nothing of it.
+        made.writer.asks("ours.example")
+        for each in (made, other):
+            each.writer.count(Counter(), 1)
+        await until(lambda: relay.desk.connections == 2)
+        elsewhere = Fate(Addressee("a@b.example"), End.FAILED, "5.1.1", "nobody asked for that domain")
+        relay.desk.learned(elsewhere)
         said = Fate(
             Addressee("ada@ours.example"), End.FAILED, "5.1.1", "it said no", "", Stage.RCPT, no, host="mx.ours.example"
         )
@@ -132,6 +139,16 @@ async def test_what_primaries_say_is_told_to_the_door(config: Config, relay: Rel
         (heard,) = made.heard
         assert (heard.recipient.address, heard.end, heard.stage) == ("ada@ours.example", End.FAILED, Stage.RCPT)
         assert (heard.reply, heard.host) == (no, "mx.ours.example")
+        assert not other.heard
+        # A new process of the relay is told again.
+        await relay.desk.__aexit__()
+        await until(lambda: not made.writer.is_linked)
+        async with DoorDesk(relay.spool, relay.folder, relay.taken.append) as desk:
+            await until(lambda: made.writer.is_linked)
+            made.writer.count(Counter(), 1)
+            await until(lambda: desk.connections == 1)
+            desk.learned(said)
+            await until(lambda: len(made.heard) == 2)
 
 
 async def test_what_doors_count_is_added_up(config: Config, relay: Relay) -> None:

@@ -12,7 +12,7 @@ import marshal
 import os
 import socket
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
@@ -21,7 +21,9 @@ from typing import Any, Final, cast
 from mx10.config import Config
 from mx10.logs import get_logger
 from mx10.relay.basics import Listening, check, hostname_of, links_of, spool_of, surroundings
+from mx10.relay.courier.splitting import domain_of
 from mx10.relay.courier.values import Addressee, End, Fate, Stage
+from mx10.relay.door.recipients.asking import REMEMBERED
 from mx10.relay.door.service import DoorService
 from mx10.relay.process import STOP_SECONDS, end_of, forever, run
 from mx10.relay.spool.bodies import InFile, InMemory, SpooledContent
@@ -135,6 +137,8 @@ class DoorDesk:
         """With how many clients are connected to each."""
         self._numbers: dict[_Frames, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._asked: OrderedDict[str, _Frames] = OrderedDict()
+        """Domains whose primaries are asked for recipients, and the door that did so last."""
         self.counts: Counter[tuple[str, str]] = Counter()
         """Of all doors, as ``Door.counts``."""
 
@@ -144,10 +148,11 @@ class DoorDesk:
         return sum(self._doors.values())
 
     def learned(self, fate: Fate) -> None:
-        """Tell a fate to a door: what primaries say of recipients is known there. One is enough, as all of them read
-        what one of them has learned."""
-        if self._doors:
-            next(iter(self._doors)).send((_fields(fate),))
+        """Tell a fate to the door that asks for recipients of its domain, if there is one: what primaries say of them
+        is known there. One is enough, as all of them read what one of them has learned."""
+        door = self._asked.get(domain_of(fate.recipient.address))
+        if door is not None:
+            door.send((_fields(fate),))
 
     async def __aenter__(self) -> "DoorDesk":
         path = socket_path(self._folder)
@@ -174,6 +179,8 @@ class DoorDesk:
     def _gone(self, door: _Frames) -> None:
         self._doors.pop(door, None)
         self._numbers.pop(door, None)
+        for domain in [each for each, its in self._asked.items() if its is door]:
+            del self._asked[domain]
 
     async def _greet(self, door: _Frames, number: int, begins: bool, uncertain: Sequence[int]) -> None:
         """Tidy up behind the predecessor of a door that was just started, or remove what of a door's messages did not
@@ -204,9 +211,14 @@ class DoorDesk:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
             return
-        if len(frame) == 2:
-            counts, self._doors[door] = frame
+        if len(frame) == 3:
+            counts, self._doors[door], asked = frame
             self.counts.update(counts)
+            for domain in asked:
+                self._asked[domain] = door
+                self._asked.move_to_end(domain)
+            while len(self._asked) > REMEMBERED:
+                self._asked.popitem(last=False)
             return
         sequence, messages, recipients, envelope, head = frame
 
@@ -246,8 +258,12 @@ class RemoteWriter:
         """For the answer to a sequence number: who waits for it, and the message."""
         self._uncertain: list[int] = []
         """Messages that were handed in and never answered for; there may be files of theirs."""
-        self._asked = 0
+        self._told_of = 0
         """How many of these the relay's process was told of just now."""
+        self._asked: OrderedDict[str, None] = OrderedDict()
+        """Domains whose primaries were asked; the relay's process is to tell of their recipients."""
+        self._newly_asked: dict[str, None] = {}
+        """Those of which it was not told yet, or that were asked again since."""
         self.reached = asyncio.Event()
         """Set when the relay's process was reached for the first time, and has tidied up behind another door."""
 
@@ -276,11 +292,19 @@ class RemoteWriter:
         if self._link is not None:
             self._link.close()
 
+    def asks(self, domain: str) -> None:
+        """The primaries of a domain are asked for a recipient: what becomes of its mail is to be told here."""
+        self._newly_asked[domain] = self._asked[domain] = None
+        self._asked.move_to_end(domain)
+        if len(self._asked) > REMEMBERED:
+            self._newly_asked.pop(self._asked.popitem(last=False)[0], None)
+
     def count(self, counts: Counter[tuple[str, str]], connections: int) -> None:
         """Pass on what was counted, and begin anew; and how many clients are connected."""
         if self._link is not None:
-            self._link.send((dict(counts), connections))
+            self._link.send((dict(counts), connections, tuple(self._newly_asked)))
             counts.clear()
+            self._newly_asked.clear()
 
     async def run(self) -> None:
         """Keep the connection, until cancelled."""
@@ -293,7 +317,9 @@ class RemoteWriter:
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             self._link = link
-            self._asked = len(self._uncertain)
+            self._told_of = len(self._uncertain)
+            # Another process, perhaps, that knows nothing.
+            self._newly_asked.update(self._asked)
             link.send(((self._number, not self.reached.is_set(), self._uncertain),))
             await link.gone
             self._link = None
@@ -305,8 +331,8 @@ class RemoteWriter:
 
     def _told(self, _link: _Frames, frame: Any) -> None:
         if not frame:
-            del self._uncertain[: self._asked]
-            self._asked = 0
+            del self._uncertain[: self._told_of]
+            self._told_of = 0
             self.reached.set()
             return
         if len(frame) == 1:
@@ -342,6 +368,9 @@ async def _live(config: Config, number: int, listening: Sequence[Listening], con
         around, _ = surroundings(config, hostname, transports, resolver, links)
         entrance = DoorService(config, spool, around, opened.store, lambda _: None)
         await entrance.prepare(stack)
+
+        if entrance.services.call is not None:
+            entrance.services.call.told = writer.asks
 
         def tell(fate: Fate) -> None:
             for learned in entrance.services.learned:

@@ -18,7 +18,6 @@ from mx10.config import Config
 from mx10.logs import get_logger
 from mx10.relay.basics import Listening, check, clock, hostname_of, links_of, spool_of, surroundings
 from mx10.relay.courier.reports import Issuer
-from mx10.relay.courier.splitting import domain_of
 from mx10.relay.courier.values import Connector, Fate
 from mx10.relay.courier.ways import Ways
 from mx10.relay.dispatcher import Dispatcher
@@ -151,7 +150,7 @@ class Relay:
                 from mx10.relay.doors import DoorDesk
 
                 self.desk = await stack.enter_async_context(DoorDesk(self.spool, opened.folder, self._taken))
-                services.learned.append(self._tell_doors)
+                services.learned.append(self.desk.learned)
             postmaster = settings.postmaster or f"postmaster@{hostname}"
             self.settler = Settler(
                 opened,
@@ -212,11 +211,6 @@ class Relay:
             client=envelope.client,
         )
         self.dispatcher.taken(taken)
-
-    def _tell_doors(self, fate: Fate) -> None:
-        # Nobody remembers recipients of domains that we take no mail for.
-        if self.desk is not None and self.entrance.ours(domain_of(fate.recipient.address)) is not False:
-            self.desk.learned(fate)
 
 
 def _all_of(calls: Sequence[Callable[[Fate], None]]) -> Callable[[Fate], None] | None:

@@ -27,6 +27,7 @@ from mx10.relay.door.door import Check, Door, Judge, Verifier
 from mx10.relay.door.filters import Filters, FilterSyntaxError, parse_filters
 from mx10.relay.door.policy import Policy
 from mx10.relay.door.recipients import RecipientService, RuleError
+from mx10.relay.door.recipients.asking import CallAhead
 from mx10.relay.door.users import Users, UsersError
 from mx10.relay.door.vouch import Voucher
 from mx10.relay.spool.spool import Spool, Taken
@@ -59,6 +60,7 @@ class Services:
         running: run until the end.
         closing: called at the end.
         counting: counts for the metrics, together with the door.
+        call: asks primaries.
     """
 
     checks: list[Check] = field(default_factory=list)
@@ -68,6 +70,7 @@ class Services:
     running: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     closing: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     counting: list[Counting] = field(default_factory=list)
+    call: CallAhead | None = None
 
 
 class DoorService:
@@ -102,8 +105,6 @@ class DoorService:
         self.door: Door
         self.services: Services
         self.checks: Checks
-        self.ours: OurDomains
-        """Whether we take mail for a domain."""
 
     async def prepare(self, stack: AsyncExitStack) -> None:
         """Put everything together, but listen not yet.
@@ -115,7 +116,7 @@ class DoorService:
         settings, hostname = self._settings, self._around.hostname
         own = own_names(settings, hostname)
         publisher = await self._publisher(stack)
-        self.ours = ours = OurDomains(
+        ours = OurDomains(
             settings.domains, self._around.transports, frozenset(_wire_names(own)), self._store, publisher, clock
         )
         await asyncio.to_thread(ours.read)
@@ -196,6 +197,7 @@ class DoorService:
             checks=list(self.checks.checks),
             judges=judges,
             counting=counting,
+            call=recipients.call,
             verifier=recipients.recipients,
             learned=[recipients.recipients.delivered],
             running=[recipients.recipients.run, *self.checks.running],

@@ -196,6 +196,8 @@ class CallAhead:
         self._down: OrderedDict[str, tuple[int, str]] = OrderedDict()
         self._primaries: OrderedDict[str, frozenset[str]] = OrderedDict()
         self._waiting = 0
+        self.told: Callable[[str], None] = lambda _: None
+        """Called with each domain whose primaries are asked for a recipient."""
 
     @property
     def waiting(self) -> int:
@@ -295,6 +297,7 @@ class CallAhead:
         plan = Plan(tuple(each for each in plan.targets if each.rank == best), plan.verdict, plan.left_out)
         self._primaries[domain] = frozenset(each.host for each in plan.targets)
         _bound(self._primaries)
+        self.told(domain)
         return await deliver(
             plan,
             # RFC 5321 section 4.5.5: a question is from nobody, so that none comes of it.

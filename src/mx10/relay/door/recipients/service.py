@@ -40,17 +40,17 @@ class RecipientService:
             around.hostname, settings.ask_seconds, config.relay.ca_file, config.relay.local_addresses
         )
         connect = self._links if reach is None else reach(self._links)
-        self._call = CallAhead(
+        self.call = CallAhead(
             replace(around, connect=connect), seconds=settings.ask_seconds, at_once=settings.asks_at_once
         )
         # Doors that were started together do not all tidy up, and ask again, at the same moment.
         tidied_at = around.clock() - random.randrange(TIDY_MS)
         self.recipients = Recipients(
-            settings, rules, store, self._call, clock=around.clock, ours=ours, tidied_at=tidied_at
+            settings, rules, store, self.call, clock=around.clock, ours=ours, tidied_at=tidied_at
         )
 
     async def close(self) -> None:
         """Ask no more, and write what was learned. Those who wait for an answer hear that there is none."""
-        await self._call.close()
+        await self.call.close()
         await self.recipients.close()
         await self._links.close()

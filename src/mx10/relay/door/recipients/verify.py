@@ -321,10 +321,10 @@ class Recipients:
         Args:
             fate: as the courier gives it.
         """
-        now = self._clock()
         local, _, domain = fate.recipient.address.rpartition("@")
-        if self._call is None or not self._rules.of(domain).ask or not self._call.is_primary(domain, fate.host):
+        if self._call is None or not self._call.is_primary(domain, fate.host) or not self._rules.of(domain).ask:
             return
+        now = self._clock()
         verdict = verdict_of(fate)
         if verdict is Verdict.UNSURE:
             return
