@@ -62,4 +62,4 @@ class Journal:
 def _written(value: Any) -> str:
     if type(value) is str:
         return _quoted(value)
-    return str(value) if type(value) is int else json.dumps(value)
+    return repr(value) if type(value) is int or type(value) is float else json.dumps(value)

@@ -15,9 +15,10 @@ import psycopg
 from mx10.store.connect import BUSY_SECONDS, CONNECT_SECONDS, Store, _identity, _prepare_sqlite
 from mx10.store.errors import StoreUnreachableError, store_error
 
-_TOGETHER: Final = (32, 8, 1)
-"""Rows of one statement. Several, because Python's lock is let go and taken back with each statement; few numbers of
-them, so that statements stay prepared."""
+_TOGETHER: Final = 32
+"""Rows of one statement, at most. Several, because Python's lock is let go and taken back with each statement."""
+_PREPARED: Final = 512
+"""Statements that stay prepared: of some tables, one for each number of rows."""
 _CHECKPOINT_PAGES: Final = 8192
 """Pages of the write-ahead log after which it is carried over: most rows of a spool are gone by then."""
 
@@ -75,7 +76,9 @@ class _Sqlite:
                 raise StoreUnreachableError(f"the store {self._place}: the file is gone; put back a backup")
             # Opened for reading and writing, never made: an empty file in the place of a lost one helps nobody.
             uri = self._path.as_uri() + "?mode=rw"
-            made = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, check_same_thread=False)
+            made = sqlite3.connect(
+                uri, uri=True, timeout=BUSY_SECONDS, check_same_thread=False, cached_statements=_PREPARED
+            )
             _prepare_sqlite(made, None)
             made.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
             self._connection, self._file = made, found
@@ -84,18 +87,18 @@ class _Sqlite:
 
     def insert(self, table: str, columns: str, rows: Sequence[Row]) -> None:
         places = f"({', '.join('?' * (columns.count(',') + 1))})"
-        for values, count in _pieces(rows):
+        for some in _pieces(rows):
             self._open.execute(
-                f"INSERT INTO {table} ({columns}) VALUES {', '.join([places] * count)}",
-                tuple(chain.from_iterable(values)),
+                f"INSERT INTO {table} ({columns}) VALUES {', '.join([places] * len(some))}",
+                tuple(chain.from_iterable(some)),
             )
 
     def each(self, statement: str, rows: Sequence[Row]) -> None:
         self._open.executemany(statement, rows)
 
     def among(self, statement: str, values: Sequence[object]) -> None:
-        for some, count in _pieces(values):
-            self._open.execute(f"{statement} ({', '.join('?' * count)})", some)
+        for some in _pieces(values):
+            self._open.execute(f"{statement} ({', '.join('?' * len(some))})", some)
 
     def commit(self) -> None:
         self._open.execute("COMMIT")
@@ -175,9 +178,6 @@ class _Postgres:
             raise store_error(error, self._place) from error
 
 
-def _pieces(rows: Sequence[Any]) -> Iterator[tuple[Sequence[Any], int]]:
-    at = 0
-    for size in _TOGETHER:
-        while len(rows) - at >= size:
-            yield rows[at : at + size], size
-            at += size
+def _pieces(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    for at in range(0, len(rows), _TOGETHER):
+        yield rows[at : at + _TOGETHER]

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal
 
 from mx10.relay.values import NewRecipient
@@ -9,6 +10,9 @@ from mx10.routing.addresses import to_text
 from mx10.smtp.replies import Reply
 
 Kind = Literal["mx", "submission", "submissions"]
+
+# Asked for with every message, of clients that bring many.
+_shown = lru_cache(maxsize=4096)(to_text)
 
 
 @dataclass(slots=True)
@@ -40,7 +44,7 @@ class Visitor:
     @property
     def text(self) -> str:
         """The address as people write it."""
-        return to_text(self.address)
+        return _shown(self.address)
 
     @property
     def may_relay(self) -> bool:
