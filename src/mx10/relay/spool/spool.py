@@ -26,6 +26,8 @@ PART: Final = 1 << 18
 """Octets of a part, where large bodies are in the database."""
 BEHIND: Final = 1 << 20
 """Octets of one message that may wait to be written; a client that sends more has to wait."""
+REMOVE_SECONDS: Final = 0.05
+"""How long files that nobody needs any more wait, to be removed together."""
 _PAGE: Final = 500
 _KNOWN: Final = text("SELECT id FROM messages WHERE id IN :ids").bindparams(bindparam("ids", expanding=True))
 _PRIORITY_MS: Final = 600_000
@@ -87,6 +89,8 @@ class Spool:
         self.ids = Ids(ids, clock)
         self.loop = asyncio.get_running_loop()
         self._writer = writer
+        self._leftover: list[Path] = []
+        """Files that are to be removed."""
 
     def begin(self, envelope: Envelope) -> "Incoming":
         """A message that is about to come."""
@@ -135,14 +139,21 @@ class Spool:
         return self.folder / name_of(message)
 
     def remove_bodies(self, messages: Iterable[int]) -> None:
-        """Remove files of messages whose rows are gone; those that have none do not mind. In another thread: to free
-        what a large file held takes time."""
+        """Remove files of messages whose rows are gone, within ``REMOVE_SECONDS``; those that have none do not mind."""
         if self.folder is not None:
-            self.loop.run_in_executor(None, _unlink, [self.path(each) for each in messages])
+            if not self._leftover:
+                self.loop.call_later(REMOVE_SECONDS, self._remove)
+            self._leftover += [self.path(each) for each in messages]
+
+    def _remove(self) -> None:
+        # In another thread: to free what a large file held takes time.
+        leftover, self._leftover = self._leftover, []
+        self.loop.run_in_executor(None, _unlink, leftover)
 
     def close(self) -> None:
         """Write what was handed in, and end."""
         self._writer.close()
+        _unlink(self._leftover)
 
 
 class Incoming:
@@ -346,14 +357,13 @@ class Incoming:
         assert descriptor is not None
         assert spool.folder is not None
         try:
-            await spool.loop.run_in_executor(None, os.fsync, descriptor)
-            os.close(descriptor)
-            self._file = None
-            await spool.loop.run_in_executor(None, sync_folder, spool.folder)
+            await spool.loop.run_in_executor(None, _sync, descriptor, spool.folder)
         except OSError as error:
             self.abandon()
             done(_file_error(spool.path(self.message), error))
             return
+        os.close(descriptor)
+        self._file = None
         work = Work()
         taken = self.rows(work, head, None, recipients)
 
@@ -375,6 +385,12 @@ def _unlink(paths: Iterable[Path]) -> None:
     for path in paths:
         with suppress(OSError):
             path.unlink()
+
+
+def _sync(descriptor: int, folder: Path) -> None:
+    """Make a new file last, and its name."""
+    os.fsync(descriptor)
+    sync_folder(folder)
 
 
 def sync_folder(folder: Path) -> None:
