@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import importlib
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,31 @@ async def test_tls_from_the_first_octet_and_words_before_the_greeting(tmp_path: 
             tls = Encrypted(reader, writer)
             await tls.handshake(b"EHLO y.example\r\n")
             assert (await tls.hear(b"\r\n")).startswith(b"554 5.5.1 you speak before the greeting")
+
+
+async def hasty_client(folder: Path, settings: dict[str, Any]) -> None:
+    async with relaying(relay_config(folder, **settings), "submissions") as (_, port):
+        for first in (1, 40, 1000):
+            client = socket.create_connection(("127.0.0.1", port))
+            tls = Encrypted()
+            hello = tls.hello()
+            # Nothing of ours has run since it connected: its first words are there before anybody listens.
+            client.send(hello[:first])
+            tls.over(*await asyncio.open_connection(sock=client))
+            await asyncio.sleep(0.1)
+            client.send(hello[first:])
+            await tls.handshake(b"")
+            assert (await tls.hear(b"\r\n")).startswith(b"220 ")
+            tls.close()
+
+
+async def test_a_handshake_that_begins_before_anybody_listens(tmp_path: Path, secured: dict[str, Any]) -> None:
+    await hasty_client(tmp_path, secured)
+
+
+def test_the_same_haste_with_the_loop_of_mx10_serve(tmp_path: Path, secured: dict[str, Any]) -> None:
+    uvloop: Any = importlib.import_module("uvloop")
+    uvloop.run(hasty_client(tmp_path, secured))
 
 
 async def test_words_in_the_clear_in_place_of_a_handshake(tmp_path: Path, secured: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ import asyncio
 import secrets
 import socket
 import ssl
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
@@ -100,6 +100,7 @@ class Connection(asyncio.Protocol):
         self._clogged = False
         self._upgrading = False
         self._early = b""
+        self._before_tls: bytes | None = None
         self._closed = False
         self.deadline = 0.0
         self._message_deadline = 0.0
@@ -144,6 +145,7 @@ class Connection(asyncio.Protocol):
                 transport.abort()
             else:
                 transport.pause_reading()
+                self._before_tls = b""
                 self._later(self._secure(decision))
         elif decision is None:
             self._session.greet()
@@ -155,6 +157,11 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._closed:
+            return
+        if self._before_tls is not None and self._transport is not None:
+            # uvloop begins to read when a connection was made, though it was paused then: TLS has yet to get this.
+            self._before_tls += data
+            self._transport.pause_reading()
             return
         if self._upgrading:
             # Through TLS, but before asyncio says that it is there: an EHLO may come with the end of the handshake.
@@ -364,8 +371,9 @@ class Connection(asyncio.Protocol):
         assert self._entrance.tls is not None
         assert self._transport is not None
         self._upgrading = True
+        before, self._before_tls = self._before_tls, None
         try:
-            transport = await self._loop.start_tls(
+            starting: Awaitable[asyncio.Transport | None] = self._loop.start_tls(
                 self._transport,
                 self,
                 self._entrance.tls(),
@@ -373,6 +381,12 @@ class Connection(asyncio.Protocol):
                 ssl_handshake_timeout=TLS_SECONDS,
                 ssl_shutdown_timeout=TLS_SECONDS,
             )
+            if before:
+                starting = asyncio.ensure_future(starting)
+                # By then it has scheduled its beginning; ours stands right behind that, before anything more is read.
+                await asyncio.sleep(0)
+                self._loop.call_soon(_hand_over, self._transport, before)
+            transport = await starting
         except (OSError, ssl.SSLError, ConnectionError) as error:
             log.info("no TLS", client=self.visitor.text, cause=str(error)[:200])
             self._door.failed(self.visitor, "tls")
@@ -595,6 +609,17 @@ class Connection(asyncio.Protocol):
             self._incoming.abandon()
         self._incoming = self._header = None
         self._message_deadline = 0.0
+
+
+def _hand_over(transport: asyncio.Transport, data: bytes) -> None:
+    """Give TLS what was read before it was there."""
+    protocol = cast("asyncio.BufferedProtocol", transport.get_protocol())
+    while data and not transport.is_closing():
+        buffer = memoryview(protocol.get_buffer(len(data)))
+        length = min(len(buffer), len(data))
+        buffer[:length] = data[:length]
+        protocol.buffer_updated(length)
+        data = data[length:]
 
 
 def _octets(text: str) -> bytes:
