@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import smtplib
+import socket
 import ssl
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,23 @@ async def test_too_many_connections(tmp_path: Path) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         assert (await reader.read()).startswith(b"421 4.3.2 too many connections")
         writer.close()
+
+
+async def test_words_before_the_greeting(tmp_path: Path) -> None:
+    async with relaying(relay_config(tmp_path)) as (relay, port):
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            # Nothing of ours has run since it connected, so this is there before anybody could greet it.
+            client.send(b"EHLO early.example\r\nMAIL FROM:<a@client.example>\r\n")
+            reader, writer = await asyncio.open_connection(sock=client.dup())
+            async with asyncio.timeout(5):
+                assert await reader.read() == b"554 5.5.1 you speak before the greeting\r\n"
+            writer.close()
+        assert relay.entrance.door.counts["refused", "protocol"] == 1
+        # Who only looks whether we are there makes no mistake.
+        socket.create_connection(("127.0.0.1", port)).close()
+        async with Client.to(port) as later:
+            assert (await later.ask("NOOP")).startswith("250")
+        assert relay.entrance.door.counts["refused", "protocol"] == 1
 
 
 async def test_slow_clients(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ behind it, and the socket is not read when that is too much.
 
 import asyncio
 import secrets
+import select
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Coroutine
@@ -148,8 +149,10 @@ class Connection(asyncio.Protocol):
                 self._before_tls = b""
                 self._later(self._secure(decision))
         elif decision is None:
-            self._session.greet()
-            self._flush()
+            # What it says before the greeting is refused by the session, which has to hear it first.
+            if not _speaks(transport):
+                self._session.greet()
+                self._flush()
         elif isinstance(decision, Refused):
             self._turn_away(decision)
         else:
@@ -609,6 +612,13 @@ class Connection(asyncio.Protocol):
             self._incoming.abandon()
         self._incoming = self._header = None
         self._message_deadline = 0.0
+
+
+def _speaks(transport: asyncio.Transport) -> bool:
+    """Whether something of a client waits to be read, be it that it is gone."""
+    waiting = select.poll()
+    waiting.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+    return bool(waiting.poll(0))
 
 
 def _hand_over(transport: asyncio.Transport, data: bytes) -> None:
