@@ -270,6 +270,42 @@ def test_headers_in_pieces(size: int) -> None:
     assert not reader.has(b"date")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        b"Authentication-Results : mx.mx10.test; dkim=pass", b"authentication-results\t: mx.mx10.test; dkim=pass",
+        b"Authentication-Results: (a (b) c) mx.mx10.test; dkim=pass", b"Authentication-Results: ((a)(b)) mx.mx10.test",
+        b"Authentication-Results: (a\\)) mx.mx10.test;", b"Authentication-Results:\r\n (a)\r\n\tMX.mx10.test(b);",
+        b'Authentication-Results: "mx.mx10.test";', b'Authentication-Results: "mx\\.mx10.\\test"; dkim=pass',
+        b"Authentication-Results: mx.mx10.test.; dkim=pass",
+    ],
+)  # fmt: skip
+def test_nobody_else_speaks_in_our_name(words: bytes) -> None:
+    reader = HeaderReader("mx.mx10.test")
+    assert reader.feed(b"A: b\r\n" + words + b"\r\nC: d\r\n\r\n") == b"A: b\r\nC: d\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        b"other.example; dkim=pass", b"(mx.mx10.test) other.example;", b"other.example (mx.mx10.test)", b"", b"((((",
+        b'"mx.mx10.test', b"(mx.mx10.test", b"mx.mx10.test.example; dkim=pass", b"\\", b")))", b'"\\',
+    ],
+)  # fmt: skip
+def test_what_others_found_out_stays(words: bytes) -> None:
+    message = b"Authentication-Results: " + words + b"\r\n\r\n"
+    assert HeaderReader("mx.mx10.test").feed(message) == message
+
+
+@pytest.mark.parametrize(
+    "field", [b"Delivered-To:\r\n <A@b.example>", b"Delivered-To : a@b.example", b"delivered-to:a@B.example\r\n "]
+)
+def test_to_whom_it_was_delivered_however_it_is_written(field: bytes) -> None:
+    reader = HeaderReader("mx.mx10.test")
+    reader.feed(field + b"\r\n\r\n")
+    assert reader.delivered_to == {"a@b.example"}
+
+
 @pytest.mark.parametrize("message", [b"", b"\r\n", b"\r\nbody", b"X: y", b"X: y\r\n", b"no header at all\r\n" * 10])
 def test_messages_without_a_header_or_body(message: bytes) -> None:
     reader = HeaderReader("mx.mx10.test")

@@ -9,9 +9,10 @@ from mx10.smtp.replies import Reply
 MAX_HEADER: Final = 1 << 18
 """Octets of a header; a message with a longer one is refused."""
 _RECEIVED: Final = b"\r\nreceived:"
-_DELIVERED: Final = re.compile(rb"\r\ndelivered-to:[ \t]*([^\r\n]*)", re.IGNORECASE)
-_RESULTS: Final = re.compile(rb"\r\nauthentication-results:((?:[^\r\n]|\r\n[ \t])*)", re.IGNORECASE)
-_COMMENTS: Final = re.compile(rb"\([^()]*\)")
+# White space before the colon is of old (RFC 5322 section 4.5.8), and read by some.
+_DELIVERED: Final = re.compile(rb"\r\ndelivered-to[ \t]*:((?:[^\r\n]|\r\n[ \t])*)")
+_RESULTS: Final = re.compile(rb"\r\nauthentication-results[ \t]*:((?:[^\r\n]|\r\n[ \t])*)", re.IGNORECASE)
+_WORD: Final = re.compile(rb'"((?:[^"\\]|\\.)*)"|([^\s;("]*)', re.DOTALL)
 
 TOO_LONG: Final = Reply.of(552, "5.3.4", f"the header of a message has up to {MAX_HEADER >> 10} KiB here")
 
@@ -78,14 +79,34 @@ class HeaderReader:
         fields = b"\r\n" + head.lower()
         self.fields = fields
         self.received = fields.count(_RECEIVED)
-        if b"\r\ndelivered-to:" in fields:
+        if b"\r\ndelivered-to" in fields:
             found = _DELIVERED.findall(fields)[:1000]
-            self.delivered_to = frozenset(each.decode("utf-8", "replace").strip(" \t<>") for each in found)
-        if b"\r\nauthentication-results:" in fields:
+            self.delivered_to = frozenset(each.decode("utf-8", "replace").strip(" \t\r\n<>") for each in found)
+        if b"\r\nauthentication-results" in fields:
             head = _RESULTS.sub(self._unless_ours, b"\r\n" + head)[2:]
         self.head = head
         return head + whole[end:] if end < len(whole) else head
 
     def _unless_ours(self, field: re.Match[bytes]) -> bytes:
-        words = _COMMENTS.sub(b" ", field[1]).replace(b";", b" ; ").split()
-        return b"" if words and words[0].lower().strip(b'"') == self._hostname else field[0]
+        return b"" if _first_word(field[1]).lower().removesuffix(b".") == self._hostname else field[0]
+
+
+def _first_word(text: bytes) -> bytes:
+    """Who speaks in Authentication-Results: what stands first, behind white space and comments, which may hold others
+    (RFC 8601 section 2.2, RFC 5322 section 3.2.2)."""
+    at = depth = 0
+    while at < len(text):
+        char = text[at : at + 1]
+        if char == b"(":
+            depth += 1
+        elif not depth and not char.isspace():
+            break
+        elif char == b")":
+            depth -= 1
+        elif char == b"\\":
+            at += 1
+        at += 1
+    word = _WORD.match(text, at)
+    if word is None:
+        return b""
+    return word[2] if word[1] is None else re.sub(rb"\\(.)", rb"\1", word[1])
