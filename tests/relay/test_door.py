@@ -50,6 +50,14 @@ async def test_a_recipient_named_twice_gets_one_copy(tmp_path: Path) -> None:
     assert b"for <ada@ours.example>;" in spooled(config, "SELECT head FROM messages")[0][0]
 
 
+async def test_many_recipients_named_twice_get_one_copy_each(tmp_path: Path) -> None:
+    config = relay_config(tmp_path)
+    people = [f"u{number}@ours.example" for number in range(150)]
+    async with relaying(config) as (_, port), Client.to(port) as client:
+        assert (await client.send(BODY, *people, *people)).startswith("250")
+    assert spooled(config, "SELECT COUNT(*), COUNT(DISTINCT address) FROM recipients") == [(150, 150)]
+
+
 async def test_large_messages_are_files(tmp_path: Path) -> None:
     config = relay_config(tmp_path, body_in_database_kb=16)
     content = b"Subject: large\r\n\r\n" + b"0123456789\r\n" * 20_000

@@ -96,6 +96,7 @@ class Connection(asyncio.Protocol):
         self._header: HeaderReader | None = None
         self._mail: MailParameters | None = None
         self._recipients: list[NewRecipient] = []
+        self._named: set[str] = set()
         self._task: asyncio.Task[None] | None = None
         self._paused = False
         self._clogged = False
@@ -423,7 +424,7 @@ class Connection(asyncio.Protocol):
 
     def _on_mail(self, parameters: MailParameters) -> Reply | None:
         self._mail = parameters
-        self._recipients = []
+        self._recipients, self._named = [], set()
         decision = self._door.mail(self.visitor, parameters)
         if decision is None:
             return _OK
@@ -448,8 +449,9 @@ class Connection(asyncio.Protocol):
     def _admitted(self, admitted: NewRecipient | Refused) -> Reply:
         if isinstance(admitted, Refused):
             return self._refuse(admitted.reply, admitted.what)
-        if all(each.address != admitted.address for each in self._recipients[:100]):
+        if admitted.address not in self._named:
             # Named twice it gets one copy.
+            self._named.add(admitted.address)
             self._recipients.append(admitted)
         return _RECIPIENT_OK
 
