@@ -93,6 +93,7 @@ class _Plain:
         if len(parts) != 3 or not parts[1]:
             raise MechanismError("PLAIN wants NUL, user name, NUL, password")
         acting, self.user, password = parts
+        _as_oneself(acting, self.user)
         return Credentials(self.user, password, acting)
 
     def use(self, keys: ScramKeys) -> None:
@@ -155,9 +156,11 @@ class _Scram:
             raise MechanismError("SCRAM-SHA-256 begins with n,,n=user,r=nonce")
         self._header, self._bare = f"{flag},{acting},", bare
         self._nonce = fields["r"] + self._ours
-        self.user = fields["n"].replace("=2C", ",").replace("=3D", "=")
+        self.user = _name(fields["n"])
         if not self.user:
             raise MechanismError("the user name is empty")
+        if acting:
+            _as_oneself(_name(acting.removeprefix("a=")), self.user)
         return self.user
 
     def _final(self, text: str) -> Step:
@@ -177,6 +180,17 @@ class _Scram:
             return False
         self._ended = True
         return base64.b64encode(b"v=" + base64.b64encode(_hmac(self._keys.server, signed)))
+
+
+def _as_oneself(acting: str, user: str) -> None:
+    """Nobody acts as another one here, and who wants to is not let in as oneself instead (RFC 4422 section 3.6)."""
+    if acting not in ("", user):
+        raise MechanismError("nobody acts as another user here: leave the authorization identity empty")
+
+
+def _name(text: str) -> str:
+    """What a saslname means (RFC 5802 section 5.1)."""
+    return text.replace("=2C", ",").replace("=3D", "=")
 
 
 def _text(line: bytes) -> str:
