@@ -60,6 +60,7 @@ class Host:
     final: Said = None
     room: int = 1000
     limit: int | None = None
+    domains: int | None = None
     extensions: frozenset[str] = frozenset({"DSN", "STARTTLS"})
     name: str = ""
     stale: list[Said] = field(default_factory=list)
@@ -82,7 +83,7 @@ class ScriptedLink:
         self._host = host
         self.tls = tls
         self.extensions = host.extensions
-        self.limit = host.limit
+        self.limit, self.domains = host.limit, host.domains
         self.name = host.name
         self.used = bool(host.stale)
 

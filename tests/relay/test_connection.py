@@ -185,9 +185,9 @@ async def test_the_local_address_is_ours_to_choose() -> None:
 
 
 async def test_limits_of_the_host() -> None:
-    offers = ("LIMITS MAILMAX=1 RCPTMAX=2",)
+    offers = ("LIMITS MAILMAX=1 RCPTMAX=2 RCPTDOMAINMAX=3",)
     async with Talker(offers=offers).listening() as host, opened(host) as (link, _):
-        assert link.limit == 2
+        assert (link.limit, link.domains) == (2, 3)
         await link.send(letter(), (BOB,))
         assert not link.usable
         (answered,) = await link.send(letter(), (BOB,))

@@ -283,6 +283,14 @@ async def test_what_the_host_says_of_its_limit_is_obeyed() -> None:
     net = Net({MX1: Host(limit=2)})
     await attempt(net, TWO, addressees("a", "b", "c"))
     assert net.hosts[MX1].transactions == [("a", "b"), ("c",)]
+    net = Net({MX1: Host(domains=1)})
+    who = [Addressee(f"{each}@{domain}.example") for domain in ("one", "two") for each in "ab"]
+    fates = await attempt(net, TWO, [who[0], who[2], who[1], who[3]])
+    assert [fate.end for fate in fates] == [End.DELIVERED] * 4
+    assert net.hosts[MX1].transactions == [("a", "b"), ("a", "b")]
+    net = Net({MX1: Host(domains=2, limit=3)})
+    await attempt(net, TWO, who)
+    assert net.hosts[MX1].transactions == [("a", "b", "a"), ("b",)]
 
 
 async def test_a_connection_that_breaks_leaves_the_rest_for_the_next_host() -> None:

@@ -512,7 +512,7 @@ def test_limits_of_the_receiver() -> None:
     client = ClientSession(ME)
     client.receive(b"220 hi\r\n")
     assert client.to_send().startswith(b"EHLO")
-    client.receive(b"250-there\r\n250-PIPELINING\r\n250 LIMITS MAILMAX=1 RCPTMAX=7 RCPTDOMAINMAX=2 X\r\n")
+    client.receive(b"250-there\r\n250-PIPELINING\r\n250 LIMITS MAILMAX=1 XRCPTMAX=1 rcptmax=7 RCPTDOMAINMAX=2 X\r\n")
     assert (client.ready, client.recipients_at_once, client.domains_at_once) == (True, 7, 2)
     client.send(Envelope(ANN, (BOB,)), b"")
     client.to_send()

@@ -39,7 +39,7 @@ from mx10.smtp.syntax import MailParameters, RcptParameters, to_xtext
 RECIPIENTS: Final = 100
 """Of one transaction; every server takes as many (RFC 5321 section 4.5.3.1.8)."""
 
-_LIMIT: Final = re.compile(r"(RCPTMAX|MAILMAX|RCPTDOMAINMAX)=([1-9]\d{0,5})")
+_LIMIT: Final = re.compile(r"(?:^|\s)(RCPTMAX|MAILMAX|RCPTDOMAINMAX)=([1-9][0-9]{0,5})(?=\s|$)", re.IGNORECASE)
 _FORBIDDEN: Final = re.compile("[\0-\x1f\x7f]")
 
 
@@ -712,7 +712,7 @@ class ClientSession:
 
     def _limit(self, keyword: str, otherwise: int) -> int:
         for name, value in _LIMIT.findall(self.features.get("LIMITS", "")):
-            if name == keyword:
+            if name.upper() == keyword:
                 return int(value)
         return otherwise
 

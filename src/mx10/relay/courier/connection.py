@@ -226,6 +226,7 @@ class SmtpLink:
         self.extensions: frozenset[str] = frozenset()
         self.name = ""
         self.limit: int | None = None
+        self.domains: int | None = None
         self.used = False
         self._address = target.text
         self._policy = policy
@@ -264,7 +265,7 @@ class SmtpLink:
             event = await wire.next()
             if isinstance(event, smtp.Ready):
                 self.extensions, self.name = frozenset(event.features), wire.session.name
-                self.limit = wire.session.recipients_at_once
+                self.limit, self.domains = wire.session.recipients_at_once, wire.session.domains_at_once
                 return
             if isinstance(event, smtp.BeginTls):
                 await self._handshake()

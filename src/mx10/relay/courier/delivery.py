@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from mx10.relay.courier.classify import Heard, Scope, advice, conclude, judge
+from mx10.relay.courier.splitting import domain_of
 from mx10.relay.courier.values import (
     Addressee,
     Answered,
@@ -393,7 +394,7 @@ class _Attempt:
         for _ in range(MAX_TRANSACTIONS):
             if not waiting:
                 return True
-            batch, waiting = tuple(waiting[:most]), waiting[most:]
+            batch, waiting = _together(waiting, most, link.domains)
             answers = await link.send(self.letter, batch)
             if first and may_be_stale and all(each.stage is Stage.MAIL and _ends(each) for each in answers):
                 raise _StaleLinkError
@@ -449,6 +450,25 @@ class _Attempt:
             return
         host, address = (target.host, target.text) if target is not None else ("", "")
         self.listener(Step(kind, self.clock(), text, host, address, recipient, reply))
+
+
+def _together(
+    waiting: list[Addressee], most: int, domains: int | None
+) -> tuple[tuple[Addressee, ...], list[Addressee]]:
+    """Those of one transaction, and those of the next ones. ``domains``: how many these may be of; None: any number."""
+    if domains is None:
+        return tuple(waiting[:most]), waiting[most:]
+    batch: list[Addressee] = []
+    rest: list[Addressee] = []
+    named: set[str] = set()
+    for each in waiting:
+        domain = domain_of(each.address)
+        if len(batch) < most and (domain in named or len(named) < domains):
+            named.add(domain)
+            batch.append(each)
+        else:
+            rest.append(each)
+    return tuple(batch), rest
 
 
 def _taken(answer: Answered) -> bool:

@@ -297,6 +297,8 @@ class Link(Protocol):
     """What the host calls itself in its reply to EHLO; empty: nothing that is a name."""
     limit: int | None
     """Recipients of one transaction (RFC 9422 RCPTMAX); None: not said."""
+    domains: int | None
+    """Domains that they may be of (RFC 9422 RCPTDOMAINMAX); None: not said."""
     used: bool
     """It served another message before: that it is closed by now says nothing of the host."""
 

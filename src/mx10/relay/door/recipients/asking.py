@@ -106,7 +106,7 @@ class _PoliteLink:
         self._link = link
         self._refusals = refusals
         self.tls, self.extensions, self.name = link.tls, link.extensions, link.name
-        self.limit, self.used = link.limit, link.used
+        self.limit, self.domains, self.used = link.limit, link.domains, link.used
 
     async def send(self, letter: Letter, recipients: tuple[Addressee, ...]) -> list[Answered]:
         """See ``courier.values.Link``."""
