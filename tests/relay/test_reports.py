@@ -224,6 +224,17 @@ async def test_ret_says_how_much_is_returned() -> None:
     assert parts(message)[2].get_content_type() == "message/rfc822"
 
 
+async def test_what_requires_tls_is_returned_as_a_header_and_over_tls() -> None:
+    """RFC 8689 section 5."""
+    for ret in (None, "FULL"):
+        report, message = await only_report(replace(letter(ret=ret), requiretls=True), refused())
+        assert parts(message)[2].get_content_type() == "text/rfc822-headers"
+        assert b"Hello" not in report.content
+        assert report.requiretls
+    report, _ = await only_report(letter(), refused())
+    assert not report.requiretls
+
+
 async def test_a_delay_says_that_nothing_need_be_done() -> None:
     late = replace(refused(said=Reply.of(451, "4.3.0", "busy")), end=End.LATER)
     _, message = await only_report(letter(ret="FULL"), late, delay=True)

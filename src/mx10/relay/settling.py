@@ -286,7 +286,7 @@ class Settler:
             taken = []
             work.messages, work.recipients = [], []
             for _, report in made:
-                envelope = Envelope("", body=report.body, smtputf8=report.smtputf8)
+                envelope = Envelope("", report.body, report.smtputf8, requiretls=report.requiretls)
                 incoming = self._spool.begin(envelope)
                 part = Work()
                 taken.append(incoming.rows(part, b"", report.content, [NewRecipient(report.to, frozenset({"NEVER"}))]))

@@ -97,7 +97,7 @@ class Report:
         to: its recipient.
         about: the recipients it is about.
         content: header and body.
-        body, smtputf8: as for MAIL.
+        body, smtputf8, requiretls: as for MAIL.
     """
 
     to: str
@@ -105,6 +105,7 @@ class Report:
     content: bytes
     body: Body
     smtputf8: bool
+    requiretls: bool
 
 
 # ---------------------------------------------------------------- who is told what
@@ -209,8 +210,11 @@ async def copy_of(content: Content, order: Order, letter: Letter) -> Copy:
 
 
 def _wants_whole(size: int, order: Order, letter: Letter) -> bool:
-    """RFC 3461 section 4.3: RET is about failures alone; of the others the header tells enough."""
+    """RFC 3461 section 4.3: RET is about failures alone; of the others the header tells enough. Of what requires TLS
+    no more than that is returned, whatever RET says (RFC 8689 section 5)."""
     if order.action is not Action.FAILED or order.receiver is not Receiver.SENDER or letter.body == "BINARYMIME":
+        return False
+    if letter.requiretls:
         return False
     if letter.ret == "FULL":
         return size <= MAX_FULL
@@ -267,7 +271,9 @@ def write_report(
     body = b"".join(line + b"\r\n" + part + b"\r\n" for part in parts)
     content = b"%b\r\n%b%b--\r\n" % (head.encode(), body, line)
     about = tuple(each.recipient for each in order.fates)
-    return Report(order.to, about, content, "8BITMIME" if eight_bit or smtputf8 else "7BIT", smtputf8)
+    # The header of what requires TLS, which is in it, goes back as the message came (RFC 8689 section 5).
+    requiretls = letter.requiretls and order.receiver is Receiver.SENDER
+    return Report(order.to, about, content, "8BITMIME" if eight_bit or smtputf8 else "7BIT", smtputf8, requiretls)
 
 
 _SUBJECTS: Final = {
