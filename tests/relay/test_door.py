@@ -219,6 +219,7 @@ async def test_who_logs_in_may_send_anywhere(tmp_path: Path, secured: dict[str, 
     assert len(heads) == 2
     for head in heads:
         assert b"with ESMTPSA id " in head
+        assert b"Authentication-Results" not in head
         assert b"(TLSv1.3 TLS_AES_256_GCM_SHA384)" in head
         assert b"\r\nDate: " in head
         assert b"\r\nMessage-ID: <" in head

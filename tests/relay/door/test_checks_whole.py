@@ -177,8 +177,11 @@ async def test_names_lists_and_rules(config: Config) -> None:
                 "550 5.7.25 your address 127.9.4.2 is called claims.example.net (PTR), but that name does not have"
             )
         assert refusals(relay) == {"helo-unknown": 1, "helo-syntax": 2, "ptr-unconfirmed": 1}
-        assert [head.partition("\r\n")[0] for head in heads(config)] == [
-            "Received: from one.example.net (one.example.net [127.9.4.1])"
+        assert [head.split("\r\n")[:2] for head in heads(config)] == [
+            [
+                "Authentication-Results: relay.example.net; none",
+                "Received: from one.example.net (one.example.net [127.9.4.1])",
+            ]
         ]
     async with relaying(config, dnsbl=("zen.example",), dnsbl_seconds=0.5) as (relay, port):
         async with client(port, "127.9.4.3") as three:

@@ -18,7 +18,7 @@ from mx10.logs import get_logger
 from mx10.relay.courier.values import Content as Readable
 from mx10.relay.door.door import Door, Judged, error_reply, failure_reply
 from mx10.relay.door.header import HeaderReader
-from mx10.relay.door.trace import date, received
+from mx10.relay.door.trace import date, no_results, received
 from mx10.relay.door.values import Kind, Refused, Visitor
 from mx10.relay.spool.spool import Incoming, Taken
 from mx10.relay.values import Envelope, NewRecipient, name_of
@@ -510,7 +510,7 @@ class Connection(asyncio.Protocol):
         if self._door.wants_judging(self.visitor, incoming.envelope, self._recipients):
             self._later(self._judge(incoming))
         else:
-            self._keep(incoming, self._head(incoming), self._recipients)
+            self._keep(incoming, self._nothing_found() + self._head(incoming), self._recipients)
         return None
 
     def _circles(self, header: HeaderReader) -> bool:
@@ -524,6 +524,10 @@ class Connection(asyncio.Protocol):
         now, only = self._clock(), self._recipients[0].address if len(self._recipients) == 1 else ""
         utf8 = incoming.envelope.smtputf8
         return received(self.visitor, self._door.hostname, incoming.name, now, recipient=only, utf8=utf8)
+
+    def _nothing_found(self) -> bytes:
+        """Stands in a stranger's message for what would be found out about its sender."""
+        return b"" if self.visitor.may_relay else no_results(self._door.hostname)
 
     def _put(self, incoming: Incoming, header: HeaderReader, kept: bytes) -> None:
         """A piece of the message; the first one has all of its header."""
@@ -561,7 +565,9 @@ class Connection(asyncio.Protocol):
         incoming.vouch(judged.vouched)
         incoming.held = bool(judged.held)
         recipients = self._recipients if judged.recipients is None else list(judged.recipients)
-        self._keep(incoming, judged.head + self._head(incoming), recipients)
+        # Filters write what they found into the header, if they say it.
+        found = judged.head or (b"" if judged.content is not None else self._nothing_found())
+        self._keep(incoming, found + self._head(incoming), recipients)
 
     async def _replaced(self, incoming: Incoming, content: Readable) -> Incoming:
         """A message as filters want it, in the place of the one that came.
