@@ -42,6 +42,22 @@ async def test_a_message_is_kept_as_it_came(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("trusted", [False, True])
+async def test_strangers_do_not_jump_the_queue(tmp_path: Path, trusted: bool) -> None:
+    """RFC 6710 section 4.1."""
+    config = relay_config(tmp_path, trusted=("127.0.0.0/8",) if trusted else ())
+    async with relaying(config) as (_, port), Client.to(port) as client:
+        said = await client.ask("MAIL FROM:<ann@client.example> MT-PRIORITY=9")
+        assert said.startswith("250 2.1.0" if trusted else "250 2.3.6 0 ")
+        await client.ask("RSET")
+        await client.send(BODY, "ada@ours.example", extra=" MT-PRIORITY=9")
+        await client.send(BODY, "ada@ours.example", extra=" MT-PRIORITY=-3")
+    rows = spooled(config, "SELECT head, envelope FROM messages ORDER BY id")
+    for (head, envelope), priority in zip(rows, (9 if trusted else 0, -3), strict=True):
+        assert f"\r\n\tfor <ada@ours.example>\r\n\tPRIORITY {priority};\r\n".encode() in head
+        assert f'"priority":{priority}' in envelope
+
+
 async def test_a_recipient_named_twice_gets_one_copy(tmp_path: Path) -> None:
     config = relay_config(tmp_path)
     async with relaying(config) as (_, port), Client.to(port) as client:

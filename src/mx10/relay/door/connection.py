@@ -46,6 +46,7 @@ from mx10.store.errors import StoreError
 TLS_SECONDS: Final = 30.0
 """How long a handshake may take."""
 _OK: Final = Reply.of(250, "2.1.0", "sender ok")
+_SLOWER: Final = Reply.of(250, "2.3.6", "0 is its priority: only users and trusted networks may ask for a higher one")
 _RECIPIENT_OK: Final = Reply.of(250, "2.1.5", "recipient ok")
 _WELCOME: Final = Reply.of(235, "2.7.0", "welcome")
 _WRONG: Final = Reply.of(535, "5.7.8", "user name or password is wrong")
@@ -423,14 +424,18 @@ class Connection(asyncio.Protocol):
     # ---------------------------------------------------------------- a message
 
     def _on_mail(self, parameters: MailParameters) -> Reply | None:
+        fine = _OK
+        if parameters.priority and parameters.priority > 0 and not self.visitor.may_relay:
+            # RFC 6710 section 4.1: anybody would be the first in the queue else.
+            parameters, fine = replace(parameters, priority=0), _SLOWER
         self._mail = parameters
         self._recipients, self._named = [], set()
         decision = self._door.mail(self.visitor, parameters)
         if decision is None:
-            return _OK
+            return fine
         if isinstance(decision, Refused):
             return self._refuse(decision.reply, decision.what)
-        self._later(self._decide(decision, _OK))
+        self._later(self._decide(decision, fine))
         return None
 
     def _on_recipient(self, parameters: Any) -> Reply | None:
@@ -523,7 +528,15 @@ class Connection(asyncio.Protocol):
     def _head(self, incoming: Incoming) -> bytes:
         now, only = self._clock(), self._recipients[0].address if len(self._recipients) == 1 else ""
         utf8 = incoming.envelope.smtputf8
-        return received(self.visitor, self._door.hostname, incoming.name, now, recipient=only, utf8=utf8)
+        return received(
+            self.visitor,
+            self._door.hostname,
+            incoming.name,
+            now,
+            recipient=only,
+            utf8=utf8,
+            priority=incoming.envelope.priority,
+        )
 
     def _nothing_found(self) -> bytes:
         """Stands in a stranger's message for what would be found out about its sender."""

@@ -13,7 +13,16 @@ _ODD: Final = re.compile(r"[^A-Za-z0-9.:_\[\]-]")
 _MAX_NAME: Final = 255
 
 
-def received(visitor: Visitor, hostname: str, name: str, now: int, *, recipient: str = "", utf8: bool = False) -> bytes:
+def received(
+    visitor: Visitor,
+    hostname: str,
+    name: str,
+    now: int,
+    *,
+    recipient: str = "",
+    utf8: bool = False,
+    priority: int | None = None,
+) -> bytes:
     """The Received field of a message that just came.
 
     Args:
@@ -21,17 +30,17 @@ def received(visitor: Visitor, hostname: str, name: str, now: int, *, recipient:
         now: milliseconds since 1970.
         recipient: shown where it is the only one: of several, none shall learn of the others.
         utf8: the message came with SMTPUTF8.
+        priority: the message's (RFC 6710); None: it has none.
     """
     helo = _ODD.sub("?", visitor.helo)[:_MAX_NAME] or "unknown"
     host = f"{visitor.name} " if visitor.name else ""
     literal = visitor.text if len(visitor.address) == 4 else f"IPv6:{visitor.text}"
     tls = f"\r\n\t({visitor.tls})" if visitor.tls else ""
-    shown = f"\r\n\tfor <{recipient}>;" if recipient else ";"
-    if recipient and not recipient.isascii() and not utf8:
-        shown = ";"
+    shown = f"\r\n\tfor <{recipient}>" if recipient and (recipient.isascii() or utf8) else ""
+    urgency = "" if priority is None else f"\r\n\tPRIORITY {priority}"
     text = (
         f"Received: from {helo} ({host}[{literal}])\r\n"
-        f"\tby {hostname} with {_protocol(visitor, utf8)} id {name}{tls}{shown}\r\n"
+        f"\tby {hostname} with {_protocol(visitor, utf8)} id {name}{tls}{shown}{urgency};\r\n"
         f"\t{date(now // 1000)}\r\n"
     )
     return text.encode()
