@@ -197,6 +197,17 @@ async def test_names_lists_and_rules(config: Config) -> None:
         assert refusals(relay) == {"dnsbl": 1}
 
 
+async def test_our_own_postmaster_hears_of_everybody(config: Config) -> None:
+    config = replace(config, relay=replace(config.relay, postmaster="ada@example.org"))
+    rules: dict[str, Any] = {"ptr": "exists", "dnsbl": ("zen.example",), "helo": "syntax", "greylist": True}
+    async with relaying(config, **rules) as (relay, port), client(port, "127.9.4.3") as listed:
+        await listed.read()
+        for name in ("postmaster", "Postmaster@relay.example.net"):
+            assert await listed.send(name, helo="localhost") == ["250 2.1.5", "250 2.0.0"]
+        assert (await listed.send("ada@example.org", helo="localhost"))[0].startswith("550 5.7.1 ")
+        assert refusals(relay) == {"helo-syntax": 1}
+
+
 async def test_a_client_that_leaves_while_it_is_asked_about(config: Config) -> None:
     async with relaying(config, dnsbl=("zen.example",), dnsbl_seconds=0.5) as (relay, port):
         for _ in range(3):

@@ -174,7 +174,9 @@ class Door:
         self, visitor: Visitor, mail: MailParameters, parameters: RcptParameters, found: str
     ) -> Admitted | Awaitable[Admitted]:
         recipient = NewRecipient(found, parameters.notify, parameters.orcpt)
-        refusal = self._ask("recipient", visitor, mail, found) if self._checks["recipient"] else None
+        # As it was named: our postmaster's mail goes to somebody whose name says nothing of that.
+        named = parameters.recipient
+        refusal = self._ask("recipient", visitor, mail, named) if self._checks["recipient"] else None
         if refusal is not None:
             return refusal if isinstance(refusal, Refused) else self._admit(visitor, recipient, refusal)
         if self.verifier is None or visitor.may_relay:

@@ -8,4 +8,5 @@ _ALWAYS: Final = ("postmaster", "abuse")
 def is_exempt(recipient: str) -> bool:
     """Whether mail for a recipient is taken whoever sends it: how else could somebody who is refused ask why (RFC 5321
     section 4.5.1, RFC 2142)? Limits hold for it all the same."""
-    return recipient.rpartition("@")[0].lower() in _ALWAYS
+    local, at, _ = recipient.rpartition("@")
+    return (local if at else recipient).lower() in _ALWAYS
