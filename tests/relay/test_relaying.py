@@ -10,6 +10,7 @@ from mx10.config import Config
 from mx10.relay import settling
 from mx10.relay.basics import clock
 from mx10.relay.courier import reports
+from mx10.relay.journal import Journal
 from mx10.relay.spool import steering
 from mx10.relay.spool.opening import open_spool
 from mx10.relay.spool.reading import attempts, entries
@@ -196,6 +197,26 @@ async def test_a_host_that_is_back_gets_its_mail_at_once(tmp_path: Path) -> None
             await empty(config)
             assert len(back.messages) == 30
             assert relay.dispatcher.hops_down == 0
+
+
+async def test_an_attempt_that_reached_nobody_is_counted_and_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[tuple[str, dict[str, Any]]] = []
+    monkeypatch.setattr(Journal, "__call__", lambda _, event, **more: said.append((event, more)))
+    config = relay_config(tmp_path, **SOON, trusted=("127.0.0.0/8",))
+    async with relaying(config) as (relay, port):
+        async with Client.to(port) as client:
+            name = (await client.send(MESSAGE, "ada@ours.example", "bob@ours.example")).split()[-1]
+        await until(config, "SELECT COUNT(*) > 1 FROM recipients WHERE attempts > 1", [(1,)])
+        assert relay.dispatcher.tallies.replies["refused"] >= 4
+        assert relay.dispatcher.counts["deferred"] == relay.dispatcher.tallies.replies["refused"]
+    deferred = [more for event, more in said if event == "deferred"]
+    assert {(each["message"], each["to"]) for each in deferred} == {
+        (name, "ada@ours.example"),
+        (name, "bob@ours.example"),
+    }
+    assert deferred[0]["cause"] == "127.0.0.1 [127.0.0.1] refused the connection (connection refused)"
 
 
 async def test_a_dead_destination_keeps_no_other_waiting(tmp_path: Path) -> None:

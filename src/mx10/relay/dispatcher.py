@@ -376,6 +376,9 @@ class Dispatcher:
             hop.failed(now, fates[0].reason, *self._probe)
             if was_up:
                 log.warning("next hop down", hop=hop.key, cause=fates[0].reason[:300])
+            for fate in fates:
+                self.tallies.told(fate)
+            self.counts["deferred"] += len(fates)
             self._settler.not_reached(job, fates, steps, hop, now)
             if job.changed:
                 self._give_back(job)

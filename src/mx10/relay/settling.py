@@ -157,6 +157,7 @@ class Settler:
                 rows.append((job.message.id, each.number, now, text))
             updates.append((each.due_at, each.attempts + 1, text, job.message.id, each.number))
         self._write(Work(attempts=rows, later=updates), lambda: None)
+        self._tell(job, fates, now)
 
     def _later(
         self, work: Work, job: Job, fates: Sequence[Fate], steps: Sequence[Step], hop: Hop[Job], now: int
