@@ -83,6 +83,8 @@ class Dispatcher:
         per_hop: the same to one next hop.
         per_minute: messages to one next hop; 0: any number.
         probe: milliseconds to the first look at a next hop that is down, and between two at most.
+        may_begin: whether a delivery may begin now; when it may again after it might not, all is read anew. None:
+            always.
     """
 
     def __init__(
@@ -99,6 +101,7 @@ class Dispatcher:
         per_hop: int,
         per_minute: int,
         probe: tuple[int, int],
+        may_begin: Callable[[], bool] | None = None,
     ) -> None:
         self._opened = opened
         self._node = node
@@ -111,6 +114,7 @@ class Dispatcher:
         self._per_hop = per_hop
         self._per_minute = per_minute
         self._probe = probe
+        self._may_begin = may_begin
         self._loop = asyncio.get_running_loop()
         self.hops: dict[str, Hop[Job]] = {}
         self._domains: dict[str, _Domain] = {}
@@ -300,6 +304,8 @@ class Dispatcher:
     def _next(self, hop: Hop[Job], now: int) -> Job | None:
         """The next message that may go to a next hop now; it counts as on its way."""
         if not hop.jobs or self._stopped or not hop.may_start(now, self._per_hop):
+            return None
+        if self._may_begin is not None and not self._may_begin():
             return None
         if self._in_flight >= self._deliveries:
             self._blocked[hop.key] = None

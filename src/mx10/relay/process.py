@@ -25,10 +25,10 @@ from mx10.relay.door.service import DoorService
 from mx10.relay.hosts import HostMemory
 from mx10.relay.journal import Journal
 from mx10.relay.metrics import Meter
-from mx10.relay.nodes import Nodes
+from mx10.relay.nodes import Nodes, register
 from mx10.relay.queue import Schedule
 from mx10.relay.settling import Settler
-from mx10.relay.spool.opening import open_spool, register
+from mx10.relay.spool.opening import open_spool
 from mx10.relay.spool.spool import Spool, Taken, remove_stray_parts, remove_strays
 from mx10.relay.spool.writing import Writer
 from mx10.relay.values import name_of
@@ -125,7 +125,8 @@ class Relay:
         async with AsyncExitStack() as stack:
             opened = open_spool(config, create=True)
             stack.callback(opened.store.close)
-            node = register(opened.store, clock())
+            place = register(opened.store)
+            node = place.node
             if opened.folder is not None:
                 # Doors in other processes may be writing some just now.
                 age = 0.0 if self._listening else settings.message_seconds + 60
@@ -134,6 +135,10 @@ class Relay:
                     log.info("bodies of messages that were never promised are removed", files=strays)
             else:
                 await asyncio.to_thread(remove_stray_parts, opened.store, node)
+            nodes = None
+            if not opened.store.is_sqlite:
+                nodes = Nodes(opened.store, place, self._anew)
+                stack.callback(nodes.leave)
             self.spool = spool_of(config, opened, node, Writer(opened.store, loop))
             stack.callback(self.spool.close)
             self.journal = Journal(loop)
@@ -174,12 +179,13 @@ class Relay:
                 per_hop=settings.deliveries_per_hop,
                 per_minute=settings.messages_per_minute_per_hop,
                 probe=(settings.probe_seconds * 1000, settings.probe_longest_seconds * 1000),
+                may_begin=nodes.holds if nodes is not None else None,
             )
             self.settler.forget = self.dispatcher.forget
             self.settler.is_here = self.dispatcher.is_here
             services.running += [self.dispatcher.run, self.settler.run]
-            if not opened.store.is_sqlite:
-                services.running.append(Nodes(opened.store, node, clock, self.dispatcher.rescan).run)
+            if nodes is not None:
+                services.running.append(nodes.run)
             if self._page is not None:
                 meter = Meter(self)
                 services.running += [meter.run, self._page(meter.page)]
@@ -189,7 +195,7 @@ class Relay:
             log.info("relay ready", listening=where or "elsewhere", hostname=hostname, spool=opened.store.place)
             self.ready.set()
             try:
-                await end_of(control)
+                await _first_of(end_of(control), *([nodes.evicted.wait()] if nodes is not None else []))
             finally:
                 log.info("relay stops", connections=self.connections)
                 deadline = loop.time() + STOP_SECONDS
@@ -211,6 +217,10 @@ class Relay:
             client=envelope.client,
         )
         self.dispatcher.taken(taken)
+
+    async def _anew(self) -> None:
+        self.dispatcher.forget(None)
+        await self.dispatcher.rescan()
 
 
 def _all_of(calls: Sequence[Callable[[Fate], None]]) -> Callable[[Fate], None] | None:
@@ -235,6 +245,16 @@ async def forever(work: Callable[[], Awaitable[None]]) -> None:
         except Exception:
             log.exception("a service of the relay failed; it begins again")
             await asyncio.sleep(1.0)
+
+
+async def _first_of(*works: Coroutine[Any, Any, Any]) -> None:
+    """Wait until one of several comes to its end."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 async def end_of(control: socket.socket | None) -> None:

@@ -1,17 +1,13 @@
 """Which spool a configuration means; commands and the relay open the same."""
 
 import os
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import text
-
 from mx10.config import Config
-from mx10.relay.values import NODES
 from mx10.store.connect import Store, default_url, open_store
-from mx10.store.errors import StoreError, StoreUnreachableError
+from mx10.store.errors import StoreUnreachableError
 
 _BODIES: Final = "bodies"
 _MODE: Final = 0o750
@@ -60,29 +56,3 @@ def open_spool(config: Config, *, create: bool = False) -> Opened:
             ) from None
     store = open_store(f"sqlite:///{folder / 'spool.db'}", create=create)
     return Opened(store, bodies)
-
-
-def register(store: Store, now: int) -> int:
-    """Our number among the relays that share a spool: the same each time, by the name of this host.
-
-    Raises:
-        StoreError: there are 256 others.
-    """
-    if store.is_sqlite:
-        return 0
-    name = socket.gethostname()
-    with store.begin() as connection:
-        rows = connection.execute(text("SELECT id, name FROM nodes")).all()
-        mine = next((row[0] for row in rows if row[1] == name), None)
-        if mine is None:
-            taken = {row[0] for row in rows}
-            mine = next((number for number in range(1, NODES) if number not in taken), None)
-            if mine is None:
-                raise StoreError(f"the spool {store.place}: {NODES - 1} relays share it already; remove one from nodes")
-            connection.execute(
-                text("INSERT INTO nodes (id, name, seen_at) VALUES (:id, :name, :now)"),
-                {"id": mine, "name": name, "now": now},
-            )
-        else:
-            connection.execute(text("UPDATE nodes SET seen_at = :now WHERE id = :id"), {"now": now, "id": mine})
-    return int(mine)
