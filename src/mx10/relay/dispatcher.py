@@ -526,7 +526,7 @@ class Dispatcher:
         wanted = [(domain.name, domain.cursor) for domain in domains]
         room = max(0, CONTENT_BYTES - self._content)
         try:
-            found = await asyncio.to_thread(loading.pages, self._opened, self._node, wanted, now, most, room)
+            found = await loading.in_thread(loading.pages, self._opened, self._node, wanted, now, most, room)
         except StoreError as error:
             log.error("the spool cannot be read", cause=str(error))
             for domain in domains:
@@ -581,7 +581,7 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Look for what becomes due, until cancelled."""
-        self._change = await asyncio.to_thread(loading.last_change, self._opened)
+        self._change = await loading.in_thread(loading.last_change, self._opened)
         await self._scan()
         looked = self._clock()
         while True:
@@ -651,7 +651,7 @@ class Dispatcher:
 
     async def _scan(self) -> None:
         try:
-            found = await asyncio.to_thread(loading.domains, self._opened, self._node)
+            found = await loading.in_thread(loading.domains, self._opened, self._node)
         except StoreError as error:
             log.error("the spool cannot be read", cause=str(error))
             self._more_domains = True
@@ -663,7 +663,7 @@ class Dispatcher:
 
     async def _look_for_changes(self) -> None:
         try:
-            self._change, ids, everything = await asyncio.to_thread(loading.changes, self._opened, self._change)
+            self._change, ids, everything = await loading.in_thread(loading.changes, self._opened, self._change)
         except StoreError:
             return
         if everything:
@@ -674,7 +674,7 @@ class Dispatcher:
             self._settler.look_now()
         elif ids:
             self.forget(set(ids))
-            recipients, _ = await asyncio.to_thread(loading.of_messages, self._opened, ids)
+            recipients, _ = await loading.in_thread(loading.of_messages, self._opened, ids)
             for each in recipients:
                 if each.node == self._node and each.state in ("queued", "apart"):
                     domain = self._domain(each.domain)

@@ -1,8 +1,9 @@
 """What the dispatcher reads of the spool, a page at a time. Each function is one transaction; run in a thread."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, text
 
@@ -14,6 +15,20 @@ PAGE: Final = 200
 """Recipients of one domain that are read at a time."""
 DOMAINS: Final = 100_000
 """Domains that are known at the same time; those due later are found when these are done."""
+
+_Given = ParamSpec("_Given")
+_Found = TypeVar("_Found")
+
+
+async def in_thread(function: Callable[_Given, _Found], *args: _Given.args, **more: _Given.kwargs) -> _Found:
+    """What a function finds, called in a thread. Who is cancelled waits for its end all the same: the store is closed
+    next, and a connection that is in use then stays open."""
+    work = asyncio.ensure_future(asyncio.to_thread(function, *args, **more))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait((work,))
+        raise
 
 
 @dataclass(frozen=True, slots=True)

@@ -332,13 +332,13 @@ class Settler:
 
     async def _look(self) -> bool:
         now, node, opened = self._clock(), self._spool.node, self._opened
-        late = await asyncio.to_thread(loading.to_remind, opened, node, now, AT_ONCE)
-        returned = await asyncio.to_thread(loading.to_return, opened, node, AT_ONCE)
+        late = await loading.in_thread(loading.to_remind, opened, node, now, AT_ONCE)
+        returned = await loading.in_thread(loading.to_return, opened, node, AT_ONCE)
         ids = list(dict.fromkeys([*late, *returned]))
         if not ids:
             return False
         self.forget(set(ids))
-        recipients, messages = await asyncio.to_thread(loading.of_messages, opened, ids)
+        recipients, messages = await loading.in_thread(loading.of_messages, opened, ids)
         by_message: dict[int, list[Waiting]] = {}
         for each in recipients:
             if each.node == node and not self.is_here(each.message, each.number):
@@ -420,7 +420,7 @@ class Settler:
 
     async def _remove(self, ids: list[int]) -> None:
         try:
-            _, left = await asyncio.to_thread(loading.of_messages, self._opened, ids)
+            _, left = await loading.in_thread(loading.of_messages, self._opened, ids)
         except StoreError:
             return  # at the next start
         gone = [each for each in ids if each not in left]
