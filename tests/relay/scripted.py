@@ -171,7 +171,7 @@ class Net:
     def passed_over(self, target: Target, now: int) -> str:
         return self.dead.get(_key(target), "")
 
-    def failed(self, target: Target, now: int, reason: str) -> None:
+    def failed(self, target: Target, now: int, reason: str, *, said: bool = False) -> None:
         self.dead[_key(target)] = reason
 
     def worked(self, target: Target, now: int) -> None:

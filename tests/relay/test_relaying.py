@@ -199,6 +199,57 @@ async def test_a_host_that_is_back_gets_its_mail_at_once(tmp_path: Path) -> None
             assert relay.dispatcher.hops_down == 0
 
 
+class Narrow(Talker):
+    """Turns away whoever comes while it serves three others."""
+
+    most = 0
+    turned_away = 0
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.open > 3:
+            self.turned_away += 1
+            writer.write(b"421 4.7.0 too many connections from your address\r\n")
+            await writer.drain()
+            return
+        self.most = max(self.most, self.open)
+        await super()._talk(reader, writer)
+
+    async def _say(self, writer: asyncio.StreamWriter, what: str, usual: bytes) -> None:
+        if what == "END":
+            await asyncio.sleep(0.02)
+        await super()._say(writer, what, usual)
+
+
+async def test_a_host_that_takes_few_connections_gets_that_many(tmp_path: Path) -> None:
+    async with Narrow().listening() as host:
+        # Nothing here waits for a probe.
+        config = to(host, tmp_path, probe_seconds=3600, probe_longest_seconds=3600)
+        async with relaying(config) as (relay, port):
+            async with Client.to(port) as client:
+                for number in range(150):
+                    await client.send(MESSAGE, f"u{number}@ours.example")
+            await empty(config)
+            (hop,) = relay.dispatcher.hops.values()
+            # The host may not have heard yet that one of the three is done.
+            assert hop.ceiling in (2, 3)
+            assert (hop.down_since, len(relay.hosts)) == (0, 0)
+        assert len(host.messages) == 150
+        assert host.most == 3
+        assert 1 <= host.turned_away <= 3
+
+
+async def test_a_host_that_turns_everybody_away_is_down(tmp_path: Path) -> None:
+    async with Talker(says={"GREETING": b"421 4.3.2 not now\r\n"}).listening() as host:
+        config = to(host, tmp_path, probe_seconds=3600, probe_longest_seconds=3600)
+        async with relaying(config) as (relay, port):
+            async with Client.to(port) as client:
+                for number in range(20):
+                    await client.send(MESSAGE, f"u{number}@ours.example")
+            await until(config, "SELECT COUNT(*) FROM recipients", [(20,)])
+            assert relay.dispatcher.hops_down == 1
+        assert host.connections <= 3
+
+
 async def test_an_attempt_that_reached_nobody_is_counted_and_logged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -378,10 +378,17 @@ class Dispatcher:
             return
         away = [fate for fate in fates if fate.end is End.LATER and (not fate.reached or fate.stage in _EARLY)]
         if len(away) == len(fates):
-            was_up = not hop.down_since
-            hop.failed(now, fates[0].reason, *self._probe)
-            if was_up:
-                log.warning("next hop down", hop=hop.key, cause=fates[0].reason[:300])
+            # It speaks, and serves others meanwhile.
+            crowded = bool(hop.in_flight) and not hop.down_since and any(fate.reply is not None for fate in fates)
+            if crowded:
+                hop.crowded(now)
+                log.info(
+                    "next hop takes no more at once", hop=hop.key, messages=hop.ceiling, cause=fates[0].reason[:300]
+                )
+            else:
+                if not hop.down_since:
+                    log.warning("next hop down", hop=hop.key, cause=fates[0].reason[:300])
+                hop.failed(now, fates[0].reason, *self._probe)
             for fate in fates:
                 self.tallies.told(fate)
             self.counts["deferred"] += len(fates)
@@ -392,11 +399,12 @@ class Dispatcher:
             # It stays due: when its next hop is back it goes at once.
             hop.jobs.appendleft(job)
             job.recipients = {number: _tried(each) for number, each in job.recipients.items()}
-            self._shed(hop)
+            if not crowded:
+                self._shed(hop)
             return
         if hop.down_since:
             log.info("next hop back", hop=hop.key, seconds=(now - hop.down_since) // 1000)
-        hop.worked(self._per_hop)
+        hop.worked(self._per_hop, now)
         again = [fate for fate in fates if fate.now and fate.end is End.LATER]
         if again and len(again) < len(fates):
             # The host takes them with another message (RFC 5321 section 4.5.3.1.10).

@@ -12,6 +12,10 @@ from mx10.relay.queue import pause
 
 MAX_DOWN: Final = 100_000
 """Addresses that are remembered; the one that failed longest ago is forgotten first."""
+MAX_WORKED: Final = 10_000
+"""Addresses of which it is remembered when they worked."""
+CROWDED_MS: Final = 60_000
+"""A host that worked within this time and now says that it takes nothing has too many connections; it is not down."""
 PROBE_MS: Final = 60_000
 """A probe of which nothing was heard for so long counts no more: its message may have been cancelled."""
 
@@ -35,6 +39,7 @@ class HostMemory:
     def __init__(self, first: int, longest: int) -> None:
         self._first, self._longest = first, longest
         self._down: OrderedDict[tuple[str, int, str], _Down] = OrderedDict()
+        self._worked: OrderedDict[tuple[str, int, str], int] = OrderedDict()
 
     def passed_over(self, target: Target, now: int) -> str:
         """See ``courier.values.Hosts``."""
@@ -49,9 +54,11 @@ class HostMemory:
         seconds = max(0, known.again_at - now) // 1000
         return f"down since {(now - known.since) // 1000} s ({known.reason}); asked again in {seconds} s"
 
-    def failed(self, target: Target, now: int, reason: str) -> None:
+    def failed(self, target: Target, now: int, reason: str, *, said: bool = False) -> None:
         """See ``courier.values.Hosts``."""
         key = _key(target)
+        if said and now - self._worked.get(key, now - CROWDED_MS) < CROWDED_MS:
+            return
         known = self._down.get(key)
         if known is None:
             known = self._down[key] = _Down(now, 0, 0, "")
@@ -65,8 +72,12 @@ class HostMemory:
 
     def worked(self, target: Target, now: int) -> None:
         """See ``courier.values.Hosts``."""
-        if self._down:
-            self._down.pop(_key(target), None)
+        key = _key(target)
+        self._down.pop(key, None)
+        self._worked[key] = now
+        self._worked.move_to_end(key)
+        if len(self._worked) > MAX_WORKED:
+            self._worked.popitem(last=False)
 
     def forgive(self) -> None:
         """Forget all: somebody says that it is worth trying now."""

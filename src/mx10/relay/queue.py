@@ -2,8 +2,9 @@
 
 A *next hop* is where the mail of one or many domains goes: the same exchangers, or the same transport. It learns how
 many messages it may get at the same time (as Postfix does): one more for each round that went well, half where it could
-not be reached. While it is down nothing is read and nothing is written for what waits for it, however much that is: one
-message at a time finds out whether it is back, and then the rest goes, slowly at first.
+not be reached, and no more than are on their way where it turned one away (421) while it served the others. While it is
+down nothing is read and nothing is written for what waits for it, however much that is: one message at a time finds out
+whether it is back, and then the rest goes, slowly at first.
 """
 
 from collections import deque
@@ -17,6 +18,8 @@ LOADED: Final = 500
 """Jobs of one next hop that are in memory."""
 DOWN_LOADED: Final = 2
 """The same while it is down: one is tried now and then, and many hosts may be down."""
+CEILING_MS: Final = 60_000
+"""After so long, a next hop that said that it takes no more at once is tried with one more."""
 LOW: Final = 50
 """A next hop with fewer jobs gets more from the database."""
 _JITTER: Final = 0.1
@@ -58,6 +61,8 @@ class Hop(Generic[JobT]):
         reading: how many pages are being read for it.
         in_flight: how many are on their way now.
         window: how many may be.
+        ceiling: how many it takes at once, by its own words; 0: it did not say.
+        ceiling_at: since when.
         failures: in a row, since it was reached last.
         down_since: milliseconds since 1970; 0: it is up.
         probe_at: while it is down: when somebody looks.
@@ -72,6 +77,8 @@ class Hop(Generic[JobT]):
     reading: int = 0
     in_flight: int = 0
     window: float = FIRST_WINDOW
+    ceiling: int = 0
+    ceiling_at: int = 0
     failures: int = 0
     down_since: int = 0
     probe_at: int = 0
@@ -98,13 +105,21 @@ class Hop(Generic[JobT]):
         """Whether it has enough to do, or gets it just now."""
         return self.reading > 0 or len(self.jobs) >= (1 if self.down_since else LOW)
 
-    def worked(self, most: int) -> None:
+    def worked(self, most: int, now: int) -> None:
         """It took, or refused, a message: it is there."""
         if self.down_since:
             self.down_since, self.window = 0, FIRST_WINDOW
         self.failures = 0
-        if self.window < most:
-            self.window = min(float(most), self.window + 1 / self.window)
+        if self.ceiling and now - self.ceiling_at >= CEILING_MS:
+            self.ceiling, self.ceiling_at = self.ceiling + 1, now
+        if self.ceiling >= most:
+            self.ceiling = 0
+        self.window = min(float(self.ceiling or most), self.window + 1 / self.window)
+
+    def crowded(self, now: int) -> None:
+        """It turned one away while it serves others: those on their way are as many as it takes."""
+        self.ceiling, self.ceiling_at = max(1, self.in_flight), now
+        self.window = float(self.ceiling)
 
     def failed(self, now: int, reason: str, first: int, longest: int) -> None:
         """It could not be reached. What was on its way at the same time says nothing new."""

@@ -341,7 +341,7 @@ class _Attempt:
             heard = course.unreachable(target, trouble)
             self._tell(StepKind.FAILED, trouble.detail, target, reply=trouble.reply)
             if heard.judgement.down:
-                self.hosts.failed(target, self.clock(), trouble.detail)
+                self.hosts.failed(target, self.clock(), trouble.detail, said=trouble.reply is not None)
             elif trouble.trouble is not Trouble.OURS:
                 self.hosts.worked(target, self.clock())
             return

@@ -90,7 +90,7 @@ class NobodyIsDown:
     def passed_over(self, target: Target, now: int) -> str:
         return ""
 
-    def failed(self, target: Target, now: int, reason: str) -> None:
+    def failed(self, target: Target, now: int, reason: str, *, said: bool = False) -> None:
         pass
 
     def worked(self, target: Target, now: int) -> None:

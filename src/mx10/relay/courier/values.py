@@ -330,8 +330,8 @@ class Hosts(Protocol):
         probe, and then says how it went; where it is cancelled, or fails for reasons of this host, it says nothing, so
         the place of a probe has to lapse)."""
 
-    def failed(self, target: Target, now: int, reason: str) -> None:
-        """It could not be reached, or its service said that it is not there."""
+    def failed(self, target: Target, now: int, reason: str, *, said: bool = False) -> None:
+        """It could not be reached, or it said so itself (``said``): then it may only have too many connections."""
 
     def worked(self, target: Target, now: int) -> None:
         """It can be spoken to."""
