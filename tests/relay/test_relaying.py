@@ -270,6 +270,26 @@ async def test_an_attempt_that_reached_nobody_is_counted_and_logged(
     assert deferred[0]["cause"] == "127.0.0.1 [127.0.0.1] refused the connection (connection refused)"
 
 
+async def test_a_host_that_is_back_gets_the_mail_of_all_its_next_hops(tmp_path: Path) -> None:
+    async with Talker().listening() as host:
+        # Two next hops, as they differ in TLS; nobody looks for the second within an hour.
+        transports = tuple(
+            f"{name} smtp://127.0.0.1:{host.port} tls={tls}"
+            for name, tls in (("one.example", "never"), ("*", "opportunistic"))
+        )
+        config = to(host, tmp_path, transports=transports, probe_seconds=3600, probe_longest_seconds=3600)
+    async with relaying(config) as (relay, port):
+        async with Client.to(port) as client:
+            await client.send(MESSAGE, "ada@one.example")
+            await client.send(MESSAGE, "bob@two.example")
+        await until(config, "SELECT COUNT(*) FROM recipients WHERE attempts > 0", [(2,)])
+        assert relay.dispatcher.hops_down == 2
+        async with Talker(port=host.port).listening() as back:
+            assert await asyncio.to_thread(steer, config, steering.retry, Selection(domain="one.example")) == 1
+            await empty(config)
+            assert len(back.messages) == 2
+
+
 async def test_a_dead_destination_keeps_no_other_waiting(tmp_path: Path) -> None:
     async with Talker().listening() as host:
         transports = ("dead.example smtp://127.0.0.1:1 tls=never", f"* smtp://127.0.0.1:{host.port} tls=never")

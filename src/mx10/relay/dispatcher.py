@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from mx10.logs import get_logger
 from mx10.relay import loading
-from mx10.relay.courier.values import Addressee, Content, End, Fate, Letter, Stage, Step, nobody
+from mx10.relay.courier.values import Addressee, Content, End, Fate, Letter, Stage, Step, Target, nobody
 from mx10.relay.courier.ways import Way, Ways
 from mx10.relay.hosts import HostMemory
 from mx10.relay.jobs import FromSpool, Job, letter_of
@@ -116,6 +116,7 @@ class Dispatcher:
         self._probe = probe
         self._may_begin = may_begin
         self._loop = asyncio.get_running_loop()
+        hosts.back = self._back
         self.hops: dict[str, Hop[Job]] = {}
         self._domains: dict[str, _Domain] = {}
         self._due: list[tuple[int, str]] = []
@@ -719,12 +720,16 @@ class Dispatcher:
             self._hosts.forgive()
             self._run(hop)
 
-    def probe(self, key: str) -> None:
-        """See at once whether a next hop is back."""
-        hop = self.hops.get(key)
-        if hop is not None:
-            self._probe_now(hop)
-            self._run(hop)
+    def _back(self, target: Target) -> None:
+        # Whoever found out is in the middle of a delivery.
+        self._loop.call_soon(self._host_back, target.host)
+
+    def _host_back(self, host: str) -> None:
+        """A host works again: other next hops that have it, too, need not find out for themselves."""
+        for hop in list(self.hops.values()):
+            if hop.down_since and host in hop.key:
+                hop.probe_at = 0
+                self._run(hop)
 
     def _forget_idle(self) -> None:
         """Next hops and domains that have nothing to do leave memory, when there are many."""

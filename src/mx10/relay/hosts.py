@@ -4,6 +4,7 @@ One attempt at a time is the *probe*; all others pass the address over until it 
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -40,6 +41,8 @@ class HostMemory:
         self._first, self._longest = first, longest
         self._down: OrderedDict[tuple[str, int, str], _Down] = OrderedDict()
         self._worked: OrderedDict[tuple[str, int, str], int] = OrderedDict()
+        self.back: Callable[[Target], None] = lambda _: None
+        """Told of a target that was down and works again."""
 
     def passed_over(self, target: Target, now: int) -> str:
         """See ``courier.values.Hosts``."""
@@ -73,15 +76,17 @@ class HostMemory:
     def worked(self, target: Target, now: int) -> None:
         """See ``courier.values.Hosts``."""
         key = _key(target)
-        self._down.pop(key, None)
+        if self._down.pop(key, None) is not None:
+            self.back(target)
         self._worked[key] = now
         self._worked.move_to_end(key)
         if len(self._worked) > MAX_WORKED:
             self._worked.popitem(last=False)
 
     def forgive(self) -> None:
-        """Forget all: somebody says that it is worth trying now."""
-        self._down.clear()
+        """Somebody says that it is worth trying now: the next who comes to any of them is its probe."""
+        for known in self._down.values():
+            known.again_at, known.probed_at = 0, -PROBE_MS
 
     def __len__(self) -> int:
         return len(self._down)
