@@ -59,6 +59,16 @@ async def test_no_trick_opens_the_relay(tmp_path: Path, sender: str) -> None:
     assert spooled(config, "SELECT COUNT(*) FROM messages") == [(0,)]
 
 
+async def test_no_trick_beyond_ascii_opens_the_relay(tmp_path: Path) -> None:
+    async with relaying(relay_config(tmp_path)) as (_, port), Client.to(port) as client:
+        await client.ask("MAIL FROM:<ann@client.example> SMTPUTF8")
+        for sign in "\uff05\uff20\uff01\uff5c\ufe6a\ufe6b":
+            reply = await client.ask(f"RCPT TO:<victim{sign}elsewhere.example@ours.example>")
+            assert reply.startswith("550 5.1.3"), sign
+            assert (await client.ask(f"RCPT TO:<victim@elsewhere.example{sign}ours.example>"))[:3] in ("550", "553")
+        assert (await client.ask("RCPT TO:<bücher@ours.example>")).startswith("250 2.1.5")
+
+
 async def test_helo_and_names_of_ours_give_no_rights(tmp_path: Path) -> None:
     async with relaying(relay_config(tmp_path)) as (_, port):
         for name in ("mx.mx10.test", "ours.example", "localhost", "[127.0.0.1]"):

@@ -6,6 +6,7 @@ in or comes from a trusted network, to anywhere. An address that hides another b
 might follow it (RFC 5321 section 3.6.1 and appendix C).
 """
 
+import unicodedata
 from collections.abc import Callable, Container
 from typing import Final
 
@@ -60,7 +61,8 @@ class Policy:
             return address
         if domain.startswith("["):
             return Refused(_LITERAL, "literal")
-        if not _HIDING.isdisjoint(local):
+        # Wide forms, as U+FF05, become the same characters where somebody normalizes them.
+        if not _HIDING.isdisjoint(local if local.isascii() else unicodedata.normalize("NFKC", local)):
             return Refused(_ROUTED, "routed")
         known = self._ours(domain) if ours is None else ours
         if known is None:
