@@ -84,6 +84,25 @@ async def test_large_messages_are_files(tmp_path: Path) -> None:
     assert spooled(config, "SELECT body FROM messages") == [(None,)]
 
 
+async def test_what_is_in_a_message_is_not_looked_at(tmp_path: Path) -> None:
+    """NULs, parts within parts, lines without end: whoever opens it minds, not who carries it."""
+    config = relay_config(tmp_path, body_in_database_kb=1000)
+    nested = b"".join(
+        b"--b%d\r\nContent-Type: multipart/mixed; boundary=b%d\r\n\r\n" % (depth, depth + 1) for depth in range(5000)
+    )
+    bombs = (
+        b"Content-Type: multipart/mixed; boundary=b0\r\n\r\n" + nested,
+        b"Subject: n\0\0l\r\n\r\na\0b\r\n\0.\r\n.\0\r\n\xff\xfe",
+        b"X: y\r\n\r\n" + b"z" * 300_000,
+        b"Content-Transfer-Encoding: base64\r\n\r\n" + b"=" * 1000 + b"\r\n" + b"A" * 1000,
+    )
+    async with relaying(config) as (_, port), Client.to(port) as client:
+        for bomb in bombs:
+            assert (await client.send(bomb, "ada@ours.example")).startswith("250 2.0.0")
+    kept = spooled(config, "SELECT body FROM messages ORDER BY id")
+    assert [row[0] for row in kept] == [bomb + b"\r\n" for bomb in bombs]
+
+
 async def test_what_is_given_up_leaves_nothing(tmp_path: Path) -> None:
     config = relay_config(tmp_path, body_in_database_kb=16)
     async with relaying(config) as (relay, port):
