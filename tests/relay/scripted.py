@@ -61,6 +61,7 @@ class Host:
     room: int = 1000
     limit: int | None = None
     domains: int | None = None
+    mails: int = 1000
     extensions: frozenset[str] = frozenset({"DSN", "STARTTLS"})
     name: str = ""
     stale: list[Said] = field(default_factory=list)
@@ -86,12 +87,18 @@ class ScriptedLink:
         self.limit, self.domains = host.limit, host.domains
         self.name = host.name
         self.used = bool(host.stale)
+        self._mails = 0
+
+    @property
+    def usable(self) -> bool:
+        return self._mails < self._host.mails
 
     async def send(self, letter: Letter, recipients: tuple[Addressee, ...]) -> list[Answered]:
         host = self._host
         if host.stale:
             said = host.stale.pop(0)
             return [_answered(each, Stage.MAIL, said) for each in recipients]
+        self._mails += 1
         host.transactions.append(tuple(each.address.partition("@")[0] for each in recipients))
 
         def all_of(stage: Stage, said: Said) -> list[Answered]:

@@ -293,6 +293,16 @@ async def test_what_the_host_says_of_its_limit_is_obeyed() -> None:
     assert net.hosts[MX1].transactions == [("a", "b", "a"), ("b",)]
 
 
+async def test_a_host_that_takes_few_messages_a_connection_is_asked_over_several() -> None:
+    """RFC 9422 section 4.1."""
+    net = Net({MX1: Host(limit=1, mails=2, rcpt={"a": Reply.of(450, "4.2.1", "busy")}), MX2: Host(rcpt={"a": None})})
+    fates = await attempt(net, TWO, addressees(*"abcde"))
+    assert [(fate.end, fate.host) for fate in fates] == [(End.DELIVERED, "mx2")] + [(End.DELIVERED, "mx1")] * 4
+    assert net.hosts[MX1].transactions == [(each,) for each in "abcde"]
+    assert net.tried == [MX1, MX1, MX1, MX2]
+    assert net.hosts[MX1].released == [False, False, True]
+
+
 async def test_a_connection_that_breaks_leaves_the_rest_for_the_next_host() -> None:
     """Those of the broken transaction may have it; those not yet asked for surely have not."""
     net = Net({MX1: Host(limit=1, final=Trouble.RESET), MX2: Host()})

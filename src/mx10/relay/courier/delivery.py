@@ -60,6 +60,14 @@ class _StaleLinkError(Exception):
     """A connection from before was closed by the host when the first message for it came."""
 
 
+class _UsedUpLinkError(Exception):
+    """A connection takes no further transaction, and these are yet to be asked for."""
+
+    def __init__(self, waiting: Sequence[Addressee]) -> None:
+        super().__init__()
+        self.waiting = waiting
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Where one next hop is.
@@ -325,16 +333,24 @@ class _Attempt:
         return self._ended(course.fates(self.recipients))
 
     async def _try(self, course: Course, target: Target) -> None:
-        for _ in range(MAX_STALE):
+        stale = 0
+        waiting: Sequence[Addressee] = course.left
+        while True:
             try:
-                await self._visit(course, target, again=True)
+                await self._visit(course, target, waiting, again=stale < MAX_STALE)
             except _StaleLinkError:
-                continue
-            return
-        await self._visit(course, target, again=False)
+                stale += 1
+            except _UsedUpLinkError as used_up:
+                waiting = used_up.waiting
+            else:
+                return
 
-    async def _visit(self, course: Course, target: Target, *, again: bool) -> None:
-        """Speak to a target. ``again``: where a connection from before is closed, raise ``_StaleLinkError``."""
+    async def _visit(self, course: Course, target: Target, who: Sequence[Addressee], *, again: bool) -> None:
+        """Speak to a target. ``again``: where a connection from before is closed, raise ``_StaleLinkError``.
+
+        Raises:
+            _UsedUpLinkError: the rest wants another connection.
+        """
         try:
             link = await self._open(target)
         except ConnectionTrouble as trouble:
@@ -348,7 +364,7 @@ class _Attempt:
         self.hosts.worked(target, self.clock())
         keep = False
         try:
-            keep = await self._converse(course, target, link, may_be_stale=again and link.used)
+            keep = await self._converse(course, target, link, who, may_be_stale=again and link.used)
         finally:
             await link.release(keep=keep)
 
@@ -371,8 +387,10 @@ class _Attempt:
         self._tell(StepKind.CONNECTED, f"{link.tls or 'in the clear'}", target)
         return link
 
-    async def _converse(self, course: Course, target: Target, link: Link, *, may_be_stale: bool) -> bool:
-        """As many transactions as the recipients who are left need.
+    async def _converse(
+        self, course: Course, target: Target, link: Link, who: Sequence[Addressee], *, may_be_stale: bool
+    ) -> bool:
+        """As many transactions as some recipients need.
 
         Returns:
             Whether the connection may serve another message.
@@ -388,12 +406,15 @@ class _Attempt:
             course.answered(target, refusals, dsn=False)
             return True
         most = max(1, min(self.limits.recipients, link.limit or self.limits.recipients))
-        waiting = list(course.left)
+        waiting = list(who)
         dsn = "DSN" in link.extensions
         first = True
         for _ in range(MAX_TRANSACTIONS):
             if not waiting:
                 return True
+            if not first and not link.usable:
+                # It takes so many messages and no more (RFC 9422 MAILMAX).
+                raise _UsedUpLinkError(waiting)
             batch, waiting = _together(waiting, most, link.domains)
             answers = await link.send(self.letter, batch)
             if first and may_be_stale and all(each.stage is Stage.MAIL and _ends(each) for each in answers):

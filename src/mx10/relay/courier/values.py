@@ -302,6 +302,10 @@ class Link(Protocol):
     used: bool
     """It served another message before: that it is closed by now says nothing of the host."""
 
+    @property
+    def usable(self) -> bool:
+        """Whether it takes a transaction now."""
+
     async def send(self, letter: Letter, recipients: tuple[Addressee, ...]) -> list[Answered]:
         """One transaction. Says something of each recipient, in the same order, and raises nothing but cancellation:
         a connection that breaks is ``Answered`` with its trouble at the stage it came to (``FINAL`` once the last octet

@@ -108,6 +108,11 @@ class _PoliteLink:
         self.tls, self.extensions, self.name = link.tls, link.extensions, link.name
         self.limit, self.domains, self.used = link.limit, link.domains, link.used
 
+    @property
+    def usable(self) -> bool:
+        """See ``courier.values.Link``."""
+        return self._link.usable
+
     async def send(self, letter: Letter, recipients: tuple[Addressee, ...]) -> list[Answered]:
         """See ``courier.values.Link``."""
         answers = await self._link.send(letter, recipients)
