@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from mx10.smtp import ClientOptions, ClientSession, MailParameters, RcptParameters, Reply, ServerOptions
 from mx10.smtp.auth import Credentials
 from mx10.smtp.content import BareLineEndError
-from mx10.smtp.outgoing import Facts, examine
+from mx10.smtp.outgoing import Facts, FalseEndError, Outgoing, examine
 from mx10.smtp.sending import (
     BeginTls,
     ClientEvent,
@@ -164,6 +164,44 @@ def test_nothing_is_smuggled_to_the_receiver(variant: bytes, streamed: int, chun
     assert SMUGGLED not in sender.wire
     # And the connection is as good as before.
     assert sender.send(b"a\r\n")[0].delivered
+
+
+@pytest.mark.parametrize("streamed", [0, 1, 2, 3, 100])
+@pytest.mark.parametrize(
+    "variant", [b"\r\n\0.\r\n", b"\r\n\0\0\0.\r\n", b"\r\n\0.\0\r\n", b"\r\n\0.", b"\r\n" + b"\0" * 5000 + b".\r\n"]
+)
+def test_nothing_is_smuggled_by_nuls(variant: bytes, streamed: int) -> None:
+    """Some drop NULs, and then find the end of the message where there is none; with BDAT there is nothing to find."""
+    content = b"Subject: x\r\n\r\na" + variant
+    if variant.endswith(b"\n"):
+        content += SMUGGLED + b"\r\n"
+    there = receiver(OPTIONS, helo="")
+    assert Sender(there).send(content, streamed=streamed)[0].delivered
+    there = receiver(without("CHUNKING", "BINARYMIME"), helo="")
+    sender = Sender(there)
+    if streamed:
+        with pytest.raises(BareLineEndError, match="a line of NULs and a dot"):
+            sender.send(content, streamed=streamed)
+    else:
+        (outcome,) = sender.send(content)
+        assert (outcome.reply.code, outcome.reply.enhanced, outcome.ours) == (554, "5.6.0", True)
+    assert SMUGGLED not in sender.wire
+    assert not there.messages
+
+
+@given(st.lists(st.sampled_from([b"\0", b".", b"a", b"\r\n"]), max_size=20), st.integers(1, 5))
+def test_lines_with_nuls_pass_unless_they_are_an_end_without_them(pieces: list[bytes], streamed: int) -> None:
+    content = b"".join(pieces)
+    outgoing, sent = Outgoing(dots=True), b""
+    try:
+        for at in range(0, len(content), streamed):
+            sent += outgoing.feed(content[at : at + streamed])
+        sent += outgoing.end()
+    except FalseEndError:
+        assert any(line.startswith(b"\0") and line.strip(b"\0") == b"." for line in content.split(b"\r\n"))
+    else:
+        # The one end there is stays the one end.
+        assert (b"\r\n" + sent.replace(b"\0", b"")).find(b"\r\n.\r\n") == len(sent.replace(b"\0", b"")) - 3
 
 
 @given(st.lists(st.sampled_from([b"\r", b"\n", b".", b"a", b"\r\n"]), max_size=20), st.booleans(), st.integers(1, 4))

@@ -587,8 +587,8 @@ class ClientSession:
         try:
             body = outgoing.feed(now.content)
             rest = outgoing.end()
-        except BareLineEndError:
-            what = "the message has a CR or LF that stands alone (RFC 5321 section 2.3.8)"
+        except BareLineEndError as error:
+            what = str(error) or "the message has a CR or LF that stands alone (RFC 5321 section 2.3.8)"
             self._break(_own("5.6.0", what), ours=True, stage=Stage.CONTENT)
             return
         if self._chunking:

@@ -15,6 +15,9 @@ _LINE_END: Final = re.compile(rb"\r\n|\r|\n")
 _OF_PARTS: Final = re.compile(
     rb"^content-type:[ \t]*(?:\r\n[ \t]+)?(?:multipart|message)/", re.IGNORECASE | re.MULTILINE
 )
+# A dot that begins a line is doubled, and so is none of these.
+_FALSE_END: Final = re.compile(rb"\n\0+\.\0*\r\n")
+_FALSE_BEGINNING: Final = re.compile(rb"\n\0*\.?\0*")
 MAX_HEADER: Final = 1 << 20
 """Octets of a header that are looked at for its content type; in a longer one, parts are supposed."""
 
@@ -112,6 +115,13 @@ def examine(content: bytes) -> Facts:
     return examiner.facts()
 
 
+class FalseEndError(BareLineEndError):
+    """A line of NULs and a dot, which ends the message for those who drop NULs."""
+
+    def __init__(self) -> None:
+        super().__init__("the message has a line of NULs and a dot, which some take for its end (RFC 2045 section 2.8)")
+
+
 class Outgoing:
     """One message, by the chunk.
 
@@ -122,7 +132,7 @@ class Outgoing:
         examined: ``examine`` found that no CR or LF stands alone.
     """
 
-    __slots__ = ("_binary", "_dots", "_examined", "_held", "_line_begins")
+    __slots__ = ("_binary", "_dots", "_examined", "_held", "_line", "_line_begins")
 
     def __init__(self, *, dots: bool, binary: bool = False, examined: bool = False) -> None:
         self._dots = dots
@@ -130,12 +140,13 @@ class Outgoing:
         self._binary = binary
         self._held = b""
         self._line_begins = True
+        self._line = b"\n"
 
     def feed(self, data: bytes) -> bytes:
         """What is sent of a chunk; a CR at its end waits for the next one.
 
         Raises:
-            BareLineEndError: a CR or LF stands alone.
+            BareLineEndError: a CR or LF stands alone, or what ends it for others with DATA (``FalseEndError``).
         """
         if self._binary:
             return data
@@ -151,11 +162,24 @@ class Outgoing:
         if not self._examined and (counts_differ(data) if plain else has_bare_line_end(data)):
             raise BareLineEndError
         if self._dots:
+            self._see_false_ends(data)
             if not plain:
                 data = data.replace(b"\r\n.", b"\r\n..")
             if begins and data.startswith(b"."):
                 data = b"." + data
         return data
+
+    def _see_false_ends(self, data: bytes) -> None:
+        """With DATA, who drops NULs finds the end of a message in some lines."""
+        if b"\0" not in data and len(self._line) < 2:
+            self._line = b"\n" if data.endswith(b"\n") else b""
+            return
+        data = self._line + data
+        if _FALSE_END.search(data) is not None:
+            raise FalseEndError
+        begun = _FALSE_BEGINNING.fullmatch(data, max(data.rfind(b"\n"), 0))
+        # How many NULs it has makes no difference.
+        self._line = b"" if begun is None else re.sub(rb"\0+", b"\0", begun[0])
 
     def end(self) -> bytes:
         """What is sent at the end.
@@ -165,5 +189,7 @@ class Outgoing:
         """
         if self._held:
             raise BareLineEndError
+        if self._dots and not self._line_begins:
+            self._see_false_ends(b"\r\n")
         rest = b"" if self._line_begins or self._binary else b"\r\n"
         return rest + b".\r\n" if self._dots else rest

@@ -379,7 +379,7 @@ class SmtpLink:
             # While reading the message, or at what it holds: nothing of this is the host's doing.
             self.abort()
             if isinstance(error, BareLineEndError):
-                detail = "the message has a CR or LF that stands alone (RFC 5321 section 2.3.8)"
+                detail = str(error) or "the message has a CR or LF that stands alone (RFC 5321 section 2.3.8)"
                 return [Answered(each, Stage.DATA, None, Trouble.UNABLE, detail, "5.6.0") for each in recipients]
             detail = f"the message cannot be sent: {cause_of(error)}"
             return [Answered(each, Stage.DATA, None, Trouble.OURS, detail) for each in recipients]
