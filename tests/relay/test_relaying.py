@@ -170,10 +170,15 @@ async def test_expired(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             f"* smtp://127.0.0.1:{home.port} tls=never",
         )
         config = to(host, tmp_path, transports=transports, expire_hours=20, delay_hours=5, report_expire_hours=2000)
-        async with relaying(config) as (_, port):
+        async with relaying(config) as (relay, port):
             async with Client.to(port) as client:
                 await client.send(MESSAGE, "ada@ours.example")
+                await client.ask("MAIL FROM:<ann@client.example>")
+                await client.ask("RCPT TO:<bob@ours.example> NOTIFY=NEVER")
+                await client.ask("DATA")
+                await client.ask(MESSAGE + b"\r\n.")
             await empty(config)
+        assert (relay.settler.counts["delay_warnings"], relay.settler.counts["reports"]) == (1, 1)
     warned, failed = home.messages
     assert b"Your message is delayed" in warned
     assert b"Action: delayed" in warned

@@ -16,7 +16,7 @@ from typing import Any, Final
 from mx10.logs import get_logger
 from mx10.relay import loading
 from mx10.relay.courier.classify import expired
-from mx10.relay.courier.reports import Copy, Issuer, Order, Receiver, copy_of, orders, write_report
+from mx10.relay.courier.reports import Action, Copy, Issuer, Order, Receiver, copy_of, orders, write_report
 from mx10.relay.courier.values import Addressee, End, Fate, Stage, Step
 from mx10.relay.history import fate_from_json, fate_to_json
 from mx10.relay.jobs import FromSpool, Job, letter_of
@@ -301,7 +301,7 @@ class Settler:
                 await asyncio.sleep(AGAIN_SECONDS)
         done()
         for (order, report), each in zip(made, taken, strict=True):
-            self.counts["reports"] += 1
+            self.counts["delay_warnings" if order.action is Action.DELAYED else "reports"] += 1
             log.info(
                 "report", message=letter.name, report=name_of(each.message), action=order.action.value, to=report.to
             )
@@ -393,7 +393,6 @@ class Settler:
                 if each.state == "queued"
             ]
             work.reminded = [(message.expires_at, message.id)]
-            self.counts["delay_warnings"] += 1
             self._report(message, letter, waits, apart, work, done, failed, delay=True)
         return future
 
