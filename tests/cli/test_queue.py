@@ -178,14 +178,33 @@ def test_explaining_attempts(queue: Run, names: dict[str, str], tmp_path: Path) 
             host="a.example",
             address="192.0.2.1",
             steps=[
-                {"kind": "connecting", "at": 0, "text": "connecting", "host": "a.example", "address": "192.0.2.1"},
+                {"kind": kind, "at": 0, "text": said, "host": "a.example", "address": "192.0.2.1"}
+                for kind, said in (
+                    ("passed-over", "down since 9 s"),
+                    ("connecting", "a.example[192.0.2.1]:25"),
+                    ("connected", "in the clear"),
+                    ("command", "MAIL FROM:<x@example>"),
+                    ("reply", "250 fine\x1b[2J"),
+                    ("not-delivered", "451 later"),
+                    ("of tomorrow", "what?"),
+                )
+            ]
+            + [
                 {"kind": "ended", "at": 0, "text": "later: no"},
             ],
         ),
         due_at=1 << 42,
     )
     assert re.search(r"To ada@one.example: tried 1 time, next in \d+ d .*\(2109-", out)
-    assert "a.example [192.0.2.1]: connecting" in out
+    assert [line.strip() for line in out.splitlines() if line.startswith("       ")][:7] == [
+        "a.example [192.0.2.1] passed over: down since 9 s",
+        "connecting to a.example[192.0.2.1]:25",
+        "ready for mail, in the clear",
+        "→ MAIL FROM:<x@example>",
+        "← 250 fine\\x1b[2J",
+        "a.example [192.0.2.1]: 451 later",
+        "a.example [192.0.2.1]: what?",
+    ]
     assert "said: 451 4.7.1 later\\x1b[2J please" in out
     assert "so it was put off for 30 min" in out
     assert "later: no" not in out

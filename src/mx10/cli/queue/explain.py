@@ -114,8 +114,7 @@ def _attempt(count: int, at: int, outcome: dict[str, Any]) -> list[str]:
     for step in outcome.get("steps", ()):
         if step["kind"] == StepKind.ENDED or step["text"] == outcome["reason"]:
             continue  # said above
-        where = f"{step['host']} [{step['address']}]: " if step.get("host") else ""
-        lines.append(f"     {plain(where + step['text'])[:300]}")
+        lines.append(f"     {plain(_step(step))[:300]}")
     route = outcome.get("route", "")
     if route and not route.startswith(NOWHERE) and not outcome.get("steps"):
         lines.append(f"     route: {_hop(route)}")
@@ -128,3 +127,29 @@ def _attempt(count: int, at: int, outcome: dict[str, Any]) -> list[str]:
         what = "an answer of the DNS" if route.startswith(NOWHERE) else "the host"
         lines.append(f"     so it waits for {what}, and nothing was learned about the recipient")
     return lines
+
+
+def _step(step: dict[str, Any]) -> str:
+    """A step in the words of `mx10 send`."""
+    from mx10.relay.courier.values import StepKind
+
+    where = f"{step['host']} [{step['address']}]" if step.get("host") else ""
+    match step["kind"]:
+        case StepKind.ROUTE:
+            return f"route: {step['text']}"
+        case StepKind.CONNECTING:
+            return f"connecting to {step['text']}"
+        case StepKind.CONNECTED:
+            return f"ready for mail, {step['text']}"
+        case StepKind.TLS:
+            return f"TLS: {step['text']}"
+        case StepKind.COMMAND:
+            return f"  → {step['text']}"
+        case StepKind.REPLY:
+            return f"  ← {step['text']}"
+        case StepKind.FAILED:
+            return f"failed: {step['text']}"
+        case StepKind.PASSED_OVER:
+            return f"{where} passed over: {step['text']}"
+        case _:
+            return f"{where}: {step['text']}" if where else str(step["text"])
