@@ -226,7 +226,15 @@ async def test_commands_look_into_its_spool(start: Start, own_zones: Path) -> No
     assert json.loads(out)["hostname"] == RELAY
     await change(lab, "down", *BETTER)
     async with talking(BACKUP, lab.exchangers.port) as client:
-        assert (await client.send("sales@backup.example")).startswith("250 ")
+        reply = await client.send("sales@backup.example")
+        assert reply.startswith("250 ")
+
+    async def is_explained() -> bool:
+        code, out, errors = await command(lab, "queue", "explain", reply.split()[-1])
+        assert code == 0, errors
+        return "the relay looks every 3 s or sooner" in out
+
+    await until(is_explained)
     # Also while it is down.
     await change(lab, "down", RELAY)
     code, out, errors = await command(lab, "queue", "list", "--json")

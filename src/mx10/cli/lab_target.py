@@ -32,14 +32,14 @@ def authority(address: str, port: int) -> Path | None:
 
 
 def settings_of_relay(address: str, port: int) -> dict[str, object]:
-    """What the relay of the lab at that address is called, where it listens and where its spool is: ``section.name``
-    to value.
+    """What the relay of the lab at that address is called, where it listens and so on: ``section.name`` to
+    value.
 
     Raises:
         SystemExit: 3, there is no lab of this user, or none with a relay.
     """
     from mx10.lab.control import NotRunningError, OrderError, ask
-    from mx10.lab.places import folder_of
+    from mx10.lab.places import PROBE_LONGEST_SECONDS, folder_of
 
     try:
         hosts = ask(address, port, {"do": "hosts"}).told["hosts"]
@@ -53,5 +53,6 @@ def settings_of_relay(address: str, port: int) -> dict[str, object]:
     return {
         "store.url": f"sqlite:///{folder_of(address, port) / 'mx10.db'}",
         "relay.hostname": relay["host"],
+        "relay.probe_longest_seconds": PROBE_LONGEST_SECONDS,
         "relay.listen": tuple(f"{each}:{relay['port']}" for each in relay["addresses"]),
     }

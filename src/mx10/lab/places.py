@@ -1,8 +1,12 @@
-"""Where a lab that runs has its files. Commands ask too: what is here is quick to import."""
+"""Where a lab that runs has its files, and what else commands know of it. What is here is quick to import."""
 
 import os
 import tempfile
 from pathlib import Path
+from typing import Final
+
+PROBE_LONGEST_SECONDS: Final = 3
+"""The lab's relay looks so often at a next hop that is down."""
 
 
 def folder_of(address: str, port: int) -> Path:

@@ -16,7 +16,7 @@ from sqlalchemy import text
 from mx10.config import Config
 from mx10.lab import LAB_NETWORKS
 from mx10.lab.mailhost import Health, Mailbox, MailHost
-from mx10.lab.places import ca_file_of, folder_of
+from mx10.lab.places import PROBE_LONGEST_SECONDS, ca_file_of, folder_of
 from mx10.lab.plan import MailPlace
 from mx10.logs import get_logger
 from mx10.nameserver.listeners import ListenError, bind_stream
@@ -68,7 +68,7 @@ def relay_config(config: Config, name: str, place: MailPlace, certificate: Path 
             retry_seconds=2,
             retry_longest_seconds=10,
             probe_seconds=1,
-            probe_longest_seconds=3,
+            probe_longest_seconds=PROBE_LONGEST_SECONDS,
         ),
     )
 
