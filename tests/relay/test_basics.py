@@ -45,7 +45,7 @@ def test_connections_that_the_system_has_no_descriptors_for() -> None:
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (1000, before[1]))
         assert allowed_connections(RelaySettings(connections=1000, deliveries=100)) == 1000
-        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 2300
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 2700
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 

@@ -1,6 +1,7 @@
 """The relay from "250" to the end of a message: delivered, put off, returned, held; on both databases."""
 
 import asyncio
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from mx10.relay.spool.opening import open_spool
 from mx10.relay.spool.reading import attempts, entries
 from mx10.relay.spool.selection import Selection
 from tests.relay.running import Client, empty, relay_config, relaying, spooled, until
-from tests.relay.talker import CLOSE, Talker
+from tests.relay.talker import CLOSE, STALL, Talker
 
 MESSAGE = b"From: ann@client.example\r\nSubject: hello\r\n\r\nline\r\n.dot"
 SOON = {"retry_seconds": 1, "retry_longest_seconds": 1, "probe_seconds": 1, "probe_longest_seconds": 1}
@@ -307,6 +308,33 @@ async def test_a_dead_destination_keeps_no_other_waiting(tmp_path: Path) -> None
             await until(config, "SELECT COUNT(*) FROM recipients WHERE domain = 'ours.example'", [(0,)])
         assert len(host.messages) == 20
         assert spooled(config, "SELECT COUNT(*) FROM recipients") == [(150,)]
+
+
+async def test_silent_destinations_keep_no_other_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mx10.relay.dispatcher.SLOW_MS", 100)
+    async with contextlib.AsyncExitStack() as stack:
+        host = await stack.enter_async_context(Talker().listening())
+        silent = [await stack.enter_async_context(Talker({"GREETING": STALL}).listening()) for _ in range(6)]
+        transports = [f"s{at}.example smtp://127.0.0.1:{each.port} tls=never" for at, each in enumerate(silent)]
+        config = to(host, tmp_path, transports=(*transports, f"* smtp://127.0.0.1:{host.port} tls=never"), deliveries=4)
+        async with relaying(config) as (relay, port):
+            async with Client.to(port) as client:
+                for at in range(6):
+                    await client.send(MESSAGE, f"ada@s{at}.example")
+                await client.send(MESSAGE, "bob@ours.example")
+            await until(config, "SELECT COUNT(*) FROM recipients", [(6,)])
+            assert len(host.messages) == 1
+            assert relay.dispatcher.in_flight == 6
+            for each in silent:
+                for task in each.tasks:
+                    task.cancel()
+            await until(config, "SELECT COUNT(*) FROM recipients WHERE attempts > 0", [(6,)])
+            # Whoever is through with it counts once, slow or not.
+            async with Client.to(port) as client:
+                for number in range(20):
+                    await client.send(MESSAGE, f"u{number}@ours.example")
+            await until(config, "SELECT COUNT(*) FROM recipients WHERE domain = 'ours.example'", [(0,)])
+            assert 0 <= relay.dispatcher._in_flight <= 4
 
 
 async def test_what_waited_is_delivered_after_a_restart(tmp_path: Path, store_url: str) -> None:

@@ -580,7 +580,8 @@ class RelaySettings:
     """Recipients that are kept in memory at the same time; all others wait in the database."""
 
     deliveries: Annotated[int, Range(1, 10_000)] = 200
-    """Messages on their way to other hosts at the same time."""
+    """Messages on their way to other hosts at the same time; those that take longer than five seconds do not count, up
+    to four times as many."""
 
     deliveries_per_hop: Annotated[int, Range(1, 1000)] = 20
     """The same to one next hop at most; it begins with two, and learns."""

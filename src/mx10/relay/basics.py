@@ -21,6 +21,7 @@ from mx10.relay.door.filters import FilterSyntaxError, parse_filters
 from mx10.relay.door.recipients import RuleError, check_files, parse_rules
 from mx10.relay.door.values import Kind
 from mx10.relay.hosts import HostMemory
+from mx10.relay.queue import SLOW_TIMES
 from mx10.relay.spool.opening import Opened
 from mx10.relay.spool.spool import Spool, Times
 from mx10.relay.spool.writing import Writing
@@ -90,16 +91,25 @@ clock = SteadyClock()
 """The clock of this process; it is begun anew in each (a fork copies it as it is)."""
 
 
-def allowed_connections(settings: RelaySettings) -> int:
-    """How many connections we take, after asking for as many descriptors as they may need; fewer where the system does
-    not give as many."""
-    needed = _DESCRIPTORS * settings.connections + settings.deliveries + _OTHER_DESCRIPTORS
+def get_descriptors(needed: int) -> int:
+    """Ask the system for so many descriptors. Returns how many there are; it may not give as many."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY:
         needed = min(needed, hard)
     if soft < needed:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
-    found = max(needed, soft) if soft != resource.RLIM_INFINITY else needed
+    return max(needed, soft) if soft != resource.RLIM_INFINITY else needed
+
+
+def descriptors_to_deliver(settings: RelaySettings) -> int:
+    """Descriptors that deliveries may need, with those that are slow."""
+    return settings.deliveries * (1 + SLOW_TIMES) + _OTHER_DESCRIPTORS
+
+
+def allowed_connections(settings: RelaySettings) -> int:
+    """How many connections we take, after asking for as many descriptors as they may need; fewer where the system does
+    not give as many."""
+    found = get_descriptors(_DESCRIPTORS * settings.connections + descriptors_to_deliver(settings))
     allowed = (found - settings.deliveries - _OTHER_DESCRIPTORS) // _DESCRIPTORS
     if allowed < settings.connections:
         log.warning(

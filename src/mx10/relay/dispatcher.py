@@ -21,7 +21,7 @@ from mx10.relay.hosts import HostMemory
 from mx10.relay.jobs import FromSpool, Job, letter_of
 from mx10.relay.loading import Message, Page, Pages
 from mx10.relay.metrics import Tallies
-from mx10.relay.queue import DOWN_LOADED, Hop
+from mx10.relay.queue import DOWN_LOADED, SLOW_MS, SLOW_TIMES, Hop
 from mx10.relay.settling import Settler
 from mx10.relay.spool.opening import Opened
 from mx10.relay.spool.spool import Taken
@@ -125,7 +125,9 @@ class Dispatcher:
         self._reads: list[set[tuple[int, int]]] = []
         """For each page that is being read: which recipients left memory meanwhile. It may still show them."""
         self._flying: dict[int, Job] = {}
-        """Messages on their way, by the identity of the job."""
+        """Messages on their way, by the identity of the job; the one that began first is the first."""
+        self._slow: set[int] = set()
+        """Those of them that do not count."""
         self._content = 0
         self._pending = 0
         """Messages whose way is being looked up."""
@@ -316,8 +318,19 @@ class Dispatcher:
         if self._per_minute:
             hop.ready_at = max(now, hop.ready_at) + 60_000 // self._per_minute
         job = hop.jobs.popleft()
+        job.began = now
         self._flying[id(job)] = job
         return job
+
+    def _look_at_slow(self, now: int) -> None:
+        """Let others have the places of those that are on their way for long."""
+        for key, job in self._flying.items():
+            if now - job.began < SLOW_MS or len(self._slow) >= SLOW_TIMES * self._deliveries:
+                break
+            if key not in self._slow:
+                self._slow.add(key)
+                self._in_flight -= 1
+        self._unblock()
 
     def _look_again(self, hop: Hop[Job]) -> None:
         hop.waits = False
@@ -364,7 +377,10 @@ class Dispatcher:
             log.exception("a delivery failed", message=name_of(job.message.id))
         finally:
             hop.in_flight -= 1
-            self._in_flight -= 1
+            if id(job) in self._slow:
+                self._slow.remove(id(job))
+            else:
+                self._in_flight -= 1
             del self._flying[id(job)]
         self._told(hop, job, fates, steps)
 
@@ -598,6 +614,7 @@ class Dispatcher:
             if now - looked >= 1000 or now < looked:
                 looked = now
                 await self._look_for_changes()
+                self._look_at_slow(now)
             if self._more_domains and not self._due:
                 await self._scan()
             self._look_at_due(now)
@@ -778,7 +795,7 @@ class Dispatcher:
     @property
     def in_flight(self) -> int:
         """Messages on their way."""
-        return self._in_flight
+        return len(self._flying)
 
     @property
     def hops_down(self) -> int:

@@ -42,6 +42,7 @@ class Job:
         whole: they are all that the message has.
         size: octets of content that it keeps in memory.
         changed: a command did something to it while it was on its way.
+        began: to be on its way; milliseconds since 1970.
     """
 
     message: Message
@@ -50,6 +51,7 @@ class Job:
     whole: bool
     size: int = 0
     changed: bool = False
+    began: int = 0
 
 
 def letter_of(message: Message, content: Content) -> Letter:

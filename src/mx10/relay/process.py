@@ -16,7 +16,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mx10.config import Config
 from mx10.logs import get_logger
-from mx10.relay.basics import Listening, check, clock, hostname_of, links_of, spool_of, surroundings
+from mx10.relay.basics import (
+    Listening,
+    check,
+    clock,
+    descriptors_to_deliver,
+    get_descriptors,
+    hostname_of,
+    links_of,
+    spool_of,
+    surroundings,
+)
 from mx10.relay.courier.reports import Issuer
 from mx10.relay.courier.values import Connector, Fate
 from mx10.relay.courier.ways import Ways
@@ -121,6 +131,7 @@ class Relay:
         settings, config = self._settings, self._config
         loop = asyncio.get_running_loop()
         transports = check(config)
+        get_descriptors(descriptors_to_deliver(settings))
         hostname = hostname_of(settings)
         async with AsyncExitStack() as stack:
             opened = open_spool(config, create=True)

@@ -20,6 +20,10 @@ DOWN_LOADED: Final = 2
 """The same while it is down: one is tried now and then, and many hosts may be down."""
 CEILING_MS: Final = 60_000
 """After so long, a next hop that said that it takes no more at once is tried with one more."""
+SLOW_MS: Final = 5000
+"""A message that is on its way for longer takes nobody's place any more: its host may be silent for minutes."""
+SLOW_TIMES: Final = 4
+"""So many times as many as may be on their way may be slow."""
 LOW: Final = 50
 """A next hop with fewer jobs gets more from the database."""
 _JITTER: Final = 0.1
