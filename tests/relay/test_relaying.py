@@ -310,6 +310,33 @@ async def test_a_dead_destination_keeps_no_other_waiting(tmp_path: Path) -> None
         assert spooled(config, "SELECT COUNT(*) FROM recipients") == [(150,)]
 
 
+class Patient(Talker):
+    """Takes the first message when it is told to."""
+
+    go: asyncio.Event
+
+    async def _say(self, writer: asyncio.StreamWriter, what: str, usual: bytes) -> None:
+        if what == "END":
+            await self.go.wait()
+        await super()._say(writer, what, usual)
+
+
+async def test_the_urgent_go_first_and_equals_in_order(tmp_path: Path) -> None:
+    host = Patient()
+    host.go = asyncio.Event()
+    async with host.listening():
+        config = to(host, tmp_path, deliveries_per_hop=1)
+        async with relaying(config) as (_, port):
+            async with Client.to(port) as client:
+                await client.send(MESSAGE, "first@ours.example")
+                for number, priority in enumerate((0, 2, 5, 2, 0, 5)):
+                    await client.send(MESSAGE, f"{number}@ours.example", extra=f" MT-PRIORITY={priority}")
+            host.go.set()
+            await empty(config)
+    order = [line.partition("<")[2][0] for line in host.heard if line.startswith("RCPT")]
+    assert "".join(order) == "f251304"
+
+
 async def test_silent_destinations_keep_no_other_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mx10.relay.dispatcher.SLOW_MS", 100)
     async with contextlib.AsyncExitStack() as stack:

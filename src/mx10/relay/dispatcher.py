@@ -197,8 +197,10 @@ class Dispatcher:
             self._here.add((message.id, each.number))
         self._content += size
         job = Job(message, letter, mine, whole and len(mine) == len(recipients), size)
-        if any(each.state == "apart" for each in mine.values()) or (message.envelope.priority or 0) > 0:
-            hop.jobs.appendleft(job)
+        rank = _rank(job)
+        if rank:
+            # Behind those that are as urgent.
+            hop.jobs.insert(next((at for at, each in enumerate(hop.jobs) if _rank(each) < rank), len(hop.jobs)), job)
         else:
             hop.jobs.append(job)
         self._run(hop)
@@ -806,6 +808,13 @@ class Dispatcher:
     def in_memory(self) -> int:
         """Recipients in memory."""
         return len(self._here)
+
+
+def _rank(job: Job) -> int:
+    """What goes first: mail of which it is to be found out whether its recipient exists, then the more urgent."""
+    if any(each.state == "apart" for each in job.recipients.values()):
+        return 10
+    return max(0, job.message.envelope.priority or 0)
 
 
 def _tried(each: Waiting) -> Waiting:
