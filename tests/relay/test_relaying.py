@@ -9,9 +9,10 @@ import pytest
 
 from mx10.config import Config
 from mx10.relay import settling
-from mx10.relay.basics import clock
+from mx10.relay.basics import RelayError, clock
 from mx10.relay.courier import reports
 from mx10.relay.journal import Journal
+from mx10.relay.process import Relay
 from mx10.relay.spool import steering
 from mx10.relay.spool.opening import open_spool
 from mx10.relay.spool.reading import attempts, entries
@@ -362,6 +363,17 @@ async def test_silent_destinations_keep_no_other_waiting(tmp_path: Path, monkeyp
                     await client.send(MESSAGE, f"u{number}@ours.example")
             await until(config, "SELECT COUNT(*) FROM recipients WHERE domain = 'ours.example'", [(0,)])
             assert 0 <= relay.dispatcher._in_flight <= 4
+
+
+async def test_a_spool_has_one_relay(tmp_path: Path) -> None:
+    config = relay_config(tmp_path)
+    async with relaying(config):
+        with pytest.raises(
+            RelayError, match=r"another relay delivers what is in .*/spool: give this one its own relay.spool"
+        ):
+            await Relay(config, []).run()
+    async with relaying(config):
+        pass
 
 
 async def test_what_waited_is_delivered_after_a_restart(tmp_path: Path, store_url: str) -> None:
