@@ -6,11 +6,13 @@ import smtplib
 import socket
 import ssl
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from mx10.relay.door import header as header_module
+from mx10.relay.door.door import FREE_BYTES
 from mx10.relay.door.header import HeaderReader
 from mx10.relay.door.users import UsersError, parse_users, to_line
 from mx10.smtp.auth import ScramKeys
@@ -127,7 +129,7 @@ async def test_messages_in_circles(tmp_path: Path) -> None:
     async with relaying(config) as (_, port), Client.to(port) as client:
         hops = b"Received: from a by b\r\n" * 24
         assert (await client.send(hops + b"\r\nx", "ada@ours.example")).startswith("250")
-        assert (await client.send(hops + b"RECEIVED: x\r\n\r\nx", "ada@ours.example")).startswith("554 5.4.6")
+        assert (await client.send(hops + b"RECEIVED : x\r\n\r\nx", "ada@ours.example")).startswith("554 5.4.6")
         circle = b"Delivered-To: Ada@ours.example\r\n\r\nx"
         assert (await client.send(circle, "ada@ours.example")).startswith("554 5.4.6")
         assert (await client.send(circle, "bob@ours.example")).startswith("250")
@@ -193,6 +195,18 @@ async def test_no_room_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert (await client.ask("MAIL FROM:<ann@client.example>")).startswith("452 4.3.1 no room")
         monkeypatch.undo()
         assert (await client.send(BODY, "ada@ours.example")).startswith("250")
+
+
+async def test_what_is_announced_takes_room_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mx10.relay.door.door._LOOK_SECONDS", 60.0)
+    monkeypatch.setattr(
+        "mx10.relay.door.door.os.statvfs", lambda _: SimpleNamespace(f_bavail=FREE_BYTES + 10_000_000, f_frsize=1)
+    )
+    config = relay_config(tmp_path)
+    async with relaying(config) as (_, port), Client.to(port) as first, Client.to(port) as second:
+        mail = "MAIL FROM:<ann@client.example> SIZE=4000000"
+        assert (await first.ask(mail)).startswith("250")
+        assert (await second.ask(mail)).startswith("452 4.3.1 no room")
 
 
 async def test_a_spool_that_cannot_be_written(tmp_path: Path) -> None:

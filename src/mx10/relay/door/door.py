@@ -143,8 +143,11 @@ class Door:
     def mail(self, visitor: Visitor, parameters: MailParameters) -> Decision:
         """Whether a message may begin."""
         refusal = self.policy.sender(visitor)
-        if refusal is None and self.free() < FREE_BYTES + 2 * (parameters.size or 0):
+        size = parameters.size or 0
+        if refusal is None and self.free() < FREE_BYTES + 2 * size:
             refusal = Refused(_NO_ROOM, "full")
+        # Until the disk is looked at again, what is announced counts as there.
+        self._free -= size
         return refusal or self._ask("mail", visitor, parameters)
 
     def recipient(

@@ -8,8 +8,8 @@ from mx10.smtp.replies import Reply
 
 MAX_HEADER: Final = 1 << 18
 """Octets of a header; a message with a longer one is refused."""
-_RECEIVED: Final = b"\r\nreceived:"
 # White space before the colon is of old (RFC 5322 section 4.5.8), and read by some.
+_RECEIVED: Final = re.compile(rb"\r\nreceived[ \t]*:")
 _DELIVERED: Final = re.compile(rb"\r\ndelivered-to[ \t]*:((?:[^\r\n]|\r\n[ \t])*)")
 _RESULTS: Final = re.compile(rb"\r\nauthentication-results[ \t]*:((?:[^\r\n]|\r\n[ \t])*)", re.IGNORECASE)
 _WORD: Final = re.compile(rb'"((?:[^"\\]|\\.)*)"|([^\s;("]*)', re.DOTALL)
@@ -78,7 +78,7 @@ class HeaderReader:
         head = whole[:end]
         fields = b"\r\n" + head.lower()
         self.fields = fields
-        self.received = fields.count(_RECEIVED)
+        self.received = len(_RECEIVED.findall(fields))
         if b"\r\ndelivered-to" in fields:
             found = _DELIVERED.findall(fields)[:1000]
             self.delivered_to = frozenset(each.decode("utf-8", "replace").strip(" \t\r\n<>") for each in found)
