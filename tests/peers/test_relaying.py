@@ -60,5 +60,14 @@ def test_all_go_on_and_the_refused_are_reported(relay: Relay, timed: bool, tmp_p
     assert used.memory > 1 << 20
 
 
+def test_a_relay_without_a_nameserver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # There are zones, but nobody is to ask for them.
+    monkeypatch.setenv("MX10_NAMESERVER__ZONE_DIR", str(tmp_path))
+    monkeypatch.setenv("MX10_NAMESERVER__LISTEN", "[]")
+    with RelayingMx10(free_port()) as relay:
+        _output(find_program("smtp-source", "postfix"), "-m", "1", "-t", "ada@example.org", f"127.0.0.1:{relay.port}")
+        assert "worker ready" not in (relay.work / "log").read_text()
+
+
 def _output(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout

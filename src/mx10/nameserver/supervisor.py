@@ -159,8 +159,9 @@ class Supervisor:
         companions: Sequence[Companion] = (),
     ) -> None:
         path = settings.zone_dir
-        self._silent = path is None and steward is None and bool(companions)
-        """There are no zones: nobody is listened to."""
+        asked = bool(settings.listen or settings.tls_listen or settings.quic_listen)
+        self._silent = bool(companions) and ((path is None and steward is None) or not asked)
+        """There are no zones, or nobody is to ask for them: nobody is listened to."""
         if path is None and steward is None and not companions:
             raise StartError(
                 "there are no zones: give --zone-dir DIR (nameserver.zone_dir), or make some with `mx10 zone create`"
