@@ -21,7 +21,7 @@ from tests.relay.running import Client, empty, relay_config, relaying, spooled, 
 from tests.relay.talker import CLOSE, STALL, Talker
 
 MESSAGE = b"From: ann@client.example\r\nSubject: hello\r\n\r\nline\r\n.dot"
-SOON = {"retry_seconds": 1, "retry_longest_seconds": 1, "probe_seconds": 1, "probe_longest_seconds": 1}
+SOON: dict[str, Any] = {"retry_seconds": 1, "retry_longest_seconds": 1, "probe_seconds": 1, "probe_longest_seconds": 1}
 
 
 def to(talker: Talker, folder: Path, url: str = "", **settings: Any) -> Config:
