@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from mx10.config import Config
 from mx10.relay import nodes
 from mx10.relay.nodes import Nodes
 from mx10.relay.process import Relay
+from mx10.relay.spool.opening import open_spool
+from mx10.relay.values import NODES
 from mx10.store.errors import StoreError
 from tests.relay.running import Client, empty, relay_config, relaying, spooled, until
 from tests.relay.talker import Talker
@@ -121,3 +124,23 @@ async def test_one_whose_number_is_anothers_ends(tmp_path: Path, postgresql_url:
     await asyncio.wait_for(task, 20)
     ours.close()
     control.close()
+
+
+async def test_places_of_hosts_that_are_gone_are_given_again(tmp_path: Path, postgresql_url: str) -> None:
+    config = relay_config(tmp_path, url=postgresql_url)
+    opened = open_spool(config, create=True)
+    with opened.store.begin() as connection:
+        values = [{"id": number, "name": f"pod-{number}", "seen": 10 * number} for number in range(1, NODES)]
+        connection.execute(text("INSERT INTO nodes (id, name, seen_at) VALUES (:id, :name, :seen)"), values)
+        # The first has mail that nobody took over yet.
+        connection.execute(
+            text(
+                "INSERT INTO recipients"
+                " (message, number, address, domain, node, state, due_at, attempts, options, last)"
+                " VALUES (1, 0, 'a@ours.example', 'ours.example', 1, 'queued', 0, 0, '', '')"
+            )
+        )
+    place = nodes.register(opened.store)
+    opened.store.close()
+    assert place.node == 2
+    assert spooled(config, "SELECT COUNT(*), MAX(name) FROM nodes WHERE id = 2") == [(1, socket.gethostname())]

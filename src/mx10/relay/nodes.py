@@ -38,6 +38,7 @@ _CLAIM: Final = text(
     f" WHERE node IN (SELECT id FROM nodes WHERE id <> :mine AND seen_at < {_NOW} - :dead)"
     " LIMIT :most FOR UPDATE SKIP LOCKED)"
 )
+_MAIL_OF: Final = text("SELECT 1 FROM recipients WHERE node = :node LIMIT 1")
 
 log = get_logger("relay")
 
@@ -55,7 +56,7 @@ def register(store: Store) -> Place:
     that name is there (another host, or we before we were killed, until that is known).
 
     Raises:
-        StoreError: there are 255 others.
+        StoreError: there are 255 others that are alive, or have mail that nobody took over.
     """
     if store.is_sqlite:
         return Place(0)
@@ -64,17 +65,22 @@ def register(store: Store) -> Place:
         now = connection.execute(text(f"SELECT {_NOW}")).scalar_one()
         rows = connection.execute(text("SELECT id, name, seen_at FROM nodes ORDER BY id")).all()
         ours = [row for row in rows if row[1] == name or row[1].startswith(f"{name}#")]
-        node = next((row[0] for row in ours if row[2] < now - int(DEAD_SECONDS * 1000)), None)
+        gone = [row[0] for row in rows if row[2] < now - int(DEAD_SECONDS * 1000)]
+        node = next((row[0] for row in ours if row[0] in gone), None)
+        if node is not None:
+            connection.execute(text("UPDATE nodes SET seen_at = :now WHERE id = :id"), {"now": now, "id": node})
+            return Place(int(node), int(now))
+        taken = {row[0] for row in rows}
+        node = next((number for number in range(1, NODES) if number not in taken), None)
         if node is None:
-            taken = {row[0] for row in rows}
-            node = next((number for number in range(1, NODES) if number not in taken), None)
+            # Hosts that have another name each time they start leave their places behind.
+            node = next((each for each in gone if connection.execute(_MAIL_OF, {"node": each}).first() is None), None)
             if node is None:
                 raise StoreError(f"the spool {store.place}: {NODES - 1} relays share it already; remove one from nodes")
-            called = f"{name}#{node}" if ours else name
-            statement = text("INSERT INTO nodes (id, name, seen_at) VALUES (:id, :name, :now)")
-            connection.execute(statement, {"id": node, "name": called, "now": now})
-        else:
-            connection.execute(text("UPDATE nodes SET seen_at = :now WHERE id = :id"), {"now": now, "id": node})
+            connection.execute(text("DELETE FROM nodes WHERE id = :id"), {"id": node})
+        called = f"{name}#{node}" if ours else name
+        statement = text("INSERT INTO nodes (id, name, seen_at) VALUES (:id, :name, :now)")
+        connection.execute(statement, {"id": node, "name": called, "now": now})
     return Place(int(node), int(now))
 
 
