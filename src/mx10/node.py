@@ -3,6 +3,7 @@
 Today these are the nameserver and the relay; the monitor and the console will stand beside them here.
 """
 
+import os
 import socket
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -43,13 +44,16 @@ def relay(config: Config) -> list[Companion]:
     # Only where there is one: it takes a quarter of a second to import.
     from mx10.relay import doors, process
     from mx10.relay.basics import Listening, RelayError, check
-    from mx10.relay.spool.opening import open_spool
+    from mx10.relay.spool.opening import alone, open_spool
     from mx10.store.errors import StoreError
 
     settings = config.relay
     try:
         check(config)
         opened = open_spool(config, create=True)
+        if opened.folder is not None:
+            # The relay itself takes it when it begins; who starts a second one shall hear of it at once.
+            os.close(alone(opened.folder))
         writes = [path for path in (opened.store.path, opened.folder) if path is not None]
         opened.store.close()
         in_doors = settings.door_processes if opened.folder is not None else 0

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from mx10 import node
 from mx10.config import Config
+from mx10.nameserver.supervisor import StartError
 from mx10.relay import settling
-from mx10.relay.basics import RelayError, clock
+from mx10.relay.basics import clock
 from mx10.relay.courier import reports
 from mx10.relay.journal import Journal
 from mx10.relay.process import Relay
@@ -17,6 +19,7 @@ from mx10.relay.spool import steering
 from mx10.relay.spool.opening import open_spool
 from mx10.relay.spool.reading import attempts, entries
 from mx10.relay.spool.selection import Selection
+from mx10.store.errors import StoreBusyError
 from tests.relay.running import Client, empty, relay_config, relaying, spooled, until
 from tests.relay.talker import CLOSE, STALL, Talker
 
@@ -368,10 +371,11 @@ async def test_silent_destinations_keep_no_other_waiting(tmp_path: Path, monkeyp
 async def test_a_spool_has_one_relay(tmp_path: Path) -> None:
     config = relay_config(tmp_path)
     async with relaying(config):
-        with pytest.raises(
-            RelayError, match=r"another relay delivers what is in .*/spool: give this one its own relay.spool"
-        ):
+        another = r"another relay delivers what is in .*/spool: give this one its own relay.spool"
+        with pytest.raises(StoreBusyError, match=another):
             await Relay(config, []).run()
+        with pytest.raises(StartError, match=another):
+            node.relay(config)
     async with relaying(config):
         pass
 

@@ -6,7 +6,6 @@ one thread that writes the spool. Where ``relay.door_processes`` says so, the do
 """
 
 import asyncio
-import fcntl
 import gc
 import os
 import socket
@@ -14,14 +13,12 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mx10.config import Config
 from mx10.logs import get_logger
 from mx10.relay.basics import (
     Listening,
-    RelayError,
     check,
     clock,
     descriptors_to_deliver,
@@ -42,7 +39,7 @@ from mx10.relay.metrics import Meter
 from mx10.relay.nodes import Nodes, register
 from mx10.relay.queue import Schedule
 from mx10.relay.settling import Settler
-from mx10.relay.spool.opening import open_spool
+from mx10.relay.spool.opening import alone, open_spool
 from mx10.relay.spool.spool import Spool, Taken, remove_stray_parts, remove_strays
 from mx10.relay.spool.writing import Writer
 from mx10.relay.values import name_of
@@ -141,7 +138,7 @@ class Relay:
             opened = open_spool(config, create=True)
             stack.callback(opened.store.close)
             if opened.folder is not None:
-                stack.callback(os.close, _alone(opened.folder))
+                stack.callback(os.close, alone(opened.folder))
             place = register(opened.store)
             node = place.node
             if opened.folder is not None:
@@ -262,24 +259,6 @@ async def forever(work: Callable[[], Awaitable[None]]) -> None:
         except Exception:
             log.exception("a service of the relay failed; it begins again")
             await asyncio.sleep(1.0)
-
-
-def _alone(folder: Path) -> int:
-    """See to it that no other relay delivers what is in a spool: with SQLite there is one. The lock is the folder's
-    own, and ends with the process. Returns its descriptor.
-
-    Raises:
-        RelayError: there is another.
-    """
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise RelayError(
-            f"another relay delivers what is in {folder.parent}: give this one its own relay.spool, or stop the other"
-        ) from None
-    return descriptor
 
 
 async def _first_of(*works: Coroutine[Any, Any, Any]) -> None:

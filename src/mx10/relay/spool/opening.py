@@ -1,5 +1,6 @@
 """Which spool a configuration means; commands and the relay open the same."""
 
+import fcntl
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Final
 
 from mx10.config import Config
 from mx10.store.connect import Store, default_url, open_store
-from mx10.store.errors import StoreUnreachableError
+from mx10.store.errors import StoreBusyError, StoreUnreachableError
 
 _BODIES: Final = "bodies"
 _MODE: Final = 0o750
@@ -56,3 +57,27 @@ def open_spool(config: Config, *, create: bool = False) -> Opened:
             ) from None
     store = open_store(f"sqlite:///{folder / 'spool.db'}", create=create)
     return Opened(store, bodies)
+
+
+def alone(folder: Path) -> int:
+    """See to it that no other relay delivers what is in a spool: with SQLite there is one. The lock is the folder's
+    own, and ends with the process.
+
+    Args:
+        folder: of bodies.
+
+    Returns:
+        A descriptor: closed, the lock is gone.
+
+    Raises:
+        StoreBusyError: there is another relay.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise StoreBusyError(
+            f"another relay delivers what is in {folder.parent}: give this one its own relay.spool, or stop the other"
+        ) from None
+    return descriptor
