@@ -151,6 +151,22 @@ async def test_what_primaries_say_is_told_to_the_door(config: Config, relay: Rel
             await until(lambda: len(made.heard) == 2)
 
 
+async def test_a_door_ends_quietly_whoever_ends_first(config: Config, relay: Relay) -> None:
+    wrong: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: wrong.append(context))
+    made = Door(config, 0)
+    task = asyncio.create_task(made.writer.run())
+    await asyncio.wait_for(made.writer.reached.wait(), 20)
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+    await relay.desk.__aexit__()
+    made.writer.close()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert wrong == []
+
+
 async def test_what_doors_count_is_added_up(config: Config, relay: Relay) -> None:
     async with door(config, 0) as first, door(config, 1) as second:
         first.writer.count(Counter({("accepted", "mx"): 2}), 3)

@@ -83,7 +83,9 @@ class _Frames(asyncio.Protocol):
         self._transport = None
         if self._lost is not None:
             self._lost(self)
-        self.gone.set_result(None)
+        # Who waited for it may have been cancelled.
+        if not self.gone.done():
+            self.gone.set_result(None)
 
     def send(self, frame: tuple[Any, ...]) -> None:
         """Send a frame, with all others of this turn of the loop."""
