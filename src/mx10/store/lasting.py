@@ -19,8 +19,6 @@ _TOGETHER: Final = 32
 """Rows of one statement, at most. Several, because Python's lock is let go and taken back with each statement."""
 _PREPARED: Final = 512
 """Statements that stay prepared: of some tables, one for each number of rows."""
-_CHECKPOINT_PAGES: Final = 8192
-"""Pages of the write-ahead log after which it is carried over: most rows of a spool are gone by then."""
 
 Row = Sequence[object]
 
@@ -80,7 +78,6 @@ class _Sqlite:
                 uri, uri=True, timeout=BUSY_SECONDS, check_same_thread=False, cached_statements=_PREPARED
             )
             _prepare_sqlite(made, None)
-            made.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
             self._connection, self._file = made, found
         self._open = self._connection
         self._open.execute("BEGIN IMMEDIATE")
