@@ -186,6 +186,27 @@ def test_config_show(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "right: mx10.toml\n"
 
 
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ('transports = ["corp.test smpt://192.0.2.1"]', "relay.transports: "),
+        ('postmaster = "not an address"', "relay.postmaster: "),
+        ('postmaster = "postmaster"', "relay.postmaster: "),
+        ('users = "/nonexistent/users"', "relay.users: /nonexistent/users: No such file or directory"),
+        ('tls_certificate = "/nonexistent/c.pem"\ntls_key = "/nonexistent/k.pem"', "cannot be used: "),
+        ('tls_certificate = "/nonexistent/c.pem"', "relay.tls_certificate and relay.tls_key want each other"),
+    ],
+)
+def test_config_check_says_what_keeps_a_relay_from_starting(
+    capsys: pytest.CaptureFixture[str], setting: str, said: str
+) -> None:
+    Path("mx10.toml").write_text(f'[relay]\nlisten = ["127.0.0.1:2525"]\n{setting}\n')
+    assert main(["config", "check"]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert said in printed.err
+
+
 def test_programs_get_what_the_package_exports() -> None:
     package = importlib.import_module("mx10")
     for name in package.__all__:

@@ -2,6 +2,7 @@
 
 import resource
 import socket
+import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Final
 
 from mx10.config import Config, RelaySettings
 from mx10.logs import get_logger
-from mx10.names import DomainError, ascii_text, domain_from_text
+from mx10.names import AddressError, DomainError, ascii_text, domain_from_text, parse_address
 from mx10.relay.courier.connection import LinkOptions, Links
 from mx10.relay.courier.delivery import Limits
 from mx10.relay.courier.transports import TransportError, Transports, parse_transports
@@ -19,6 +20,7 @@ from mx10.relay.courier.ways import Surroundings
 from mx10.relay.door.dnsbl import DnsblError, parse_lists
 from mx10.relay.door.filters import FilterSyntaxError, parse_filters
 from mx10.relay.door.recipients import RuleError, check_files, parse_rules
+from mx10.relay.door.users import Users, UsersError
 from mx10.relay.door.values import Kind
 from mx10.relay.hosts import HostMemory
 from mx10.relay.queue import SLOW_TIMES
@@ -147,6 +149,12 @@ def check(config: Config) -> Transports:
         raise RelayError("relay.submission_listen and relay.submissions_listen want relay.tls_certificate and tls_key")
     if (settings.submission_listen or settings.submissions_listen) and settings.users is None:
         raise RelayError("relay.submission_listen and relay.submissions_listen want relay.users: who may log in")
+    _check_files(settings)
+    if settings.postmaster:
+        try:
+            parse_address(settings.postmaster)
+        except AddressError as error:
+            raise RelayError(f"relay.postmaster: {error}") from None
     for domain in settings.domains:
         try:
             domain_from_text(domain.removeprefix("."))
@@ -161,6 +169,23 @@ def check(config: Config) -> Transports:
         raise RelayError(str(error)) from None
     except TransportError as error:
         raise RelayError(f"relay.transports: {error}") from None
+
+
+def _check_files(settings: RelaySettings) -> None:
+    """See that what every process of the relay reads can be read."""
+    try:
+        if settings.users is not None:
+            Users(settings.users)
+    except UsersError as error:
+        raise RelayError(str(error)) from None
+    if settings.tls_certificate is not None and settings.tls_key is not None:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.tls_certificate, settings.tls_key)
+        except OSError as error:
+            raise RelayError(
+                f"relay.tls_certificate {settings.tls_certificate} or relay.tls_key {settings.tls_key} cannot be used:"
+                f" {error}"
+            ) from None
 
 
 def links_of(config: Config, hostname: str) -> Links:
