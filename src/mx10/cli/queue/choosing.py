@@ -134,11 +134,13 @@ def steer(
     context: Context,
     act: "Callable[[Opened, Selection, int], int]",
     done: str,
+    nothing: str = "there is no such mail",
 ) -> int:
     """Do something to the mail that is meant, and say to how much.
 
     Args:
         done: what was done, as in ``3 recipients held``.
+        nothing: what is said where it was done to none.
     """
     from mx10.store.errors import StoreError
 
@@ -153,5 +155,5 @@ def steer(
     if args.json:
         print(json.dumps({"recipients": count, "done": done}))
     else:
-        print(f"{count} recipient{'' if count == 1 else 's'} {done}" if count else "there is no such mail")
+        print(f"{count} recipient{'' if count == 1 else 's'} {done}" if count else nothing)
     return OK if count else ABSENT

@@ -16,4 +16,4 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, context: Context) -> int:
     from mx10.relay.spool.steering import hold
 
-    return steer(args, context, hold, "held")
+    return steer(args, context, hold, "held", "there is no such mail, or it is held already")

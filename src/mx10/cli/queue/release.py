@@ -16,4 +16,4 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, context: Context) -> int:
     from mx10.relay.spool.steering import release
 
-    return steer(args, context, release, "released")
+    return steer(args, context, release, "released", "no such mail is held")

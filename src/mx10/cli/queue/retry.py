@@ -16,4 +16,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, context: Context) -> int:
     from mx10.relay.spool.steering import retry
 
-    return steer(args, context, retry, "will be tried now")
+    return steer(
+        args, context, retry, "will be tried now", "no such mail waits for an attempt; what is held is to be released"
+    )
