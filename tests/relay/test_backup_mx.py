@@ -121,7 +121,7 @@ async def test_an_outage_from_beginning_to_end(config: Config, port: int, monkey
                 "250 2.1.5",
                 "550 5.1.1 <bob@example.org> is not known here: mx1.example.org said “550 5.1.1 no such user”; check"
                 " how it is written, or ask its owner another way",
-                "550 5.7.1 we do not pass mail on to this domain: log in (port 587), or send it to its MX records",
+                "550 5.7.1 we do not pass mail on to this domain: log in first, or send it to its MX records",
                 "250 2.0.0",
             ]
             await until(lambda: primary.messages)

@@ -81,9 +81,7 @@ async def test_a_refusal_says_what_to_do(tmp_path: Path) -> None:
     async with relaying(relay_config(tmp_path)) as (relay, port), Client.to(port) as client:
         await client.ask("MAIL FROM:<ann@client.example>")
         reply = await client.ask("RCPT TO:<victim@elsewhere.example>")
-        assert (
-            reply == "550 5.7.1 we do not pass mail on to this domain: log in (port 587), or send it to its MX records"
-        )
+        assert reply == "550 5.7.1 we do not pass mail on to this domain: log in first, or send it to its MX records"
         assert relay.entrance.door.counts["refused", "relay"] == 1
 
 

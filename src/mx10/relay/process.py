@@ -134,6 +134,10 @@ class Relay:
         transports = check(config)
         get_descriptors(descriptors_to_deliver(settings))
         hostname = hostname_of(settings)
+        if "." not in hostname:
+            log.warning(
+                "this host has no name with a dot: set relay.hostname to the one in MX records", hostname=hostname
+            )
         async with AsyncExitStack() as stack:
             opened = open_spool(config, create=True)
             stack.callback(opened.store.close)

@@ -207,6 +207,7 @@ class Settler:
                     host=fate.host,
                     address=fate.address,
                     seconds=round((now - job.message.arrived_at) / 1000, 3),
+                    reply=str(fate.reply) if fate.reply is not None else "",
                 )
             else:
                 self._journal(
@@ -385,6 +386,8 @@ class Settler:
                 log.info("failed", message=letter.name, to=fate.recipient.address, cause=fate.reason[:300])
             self._report(message, letter, fates, apart, work, done, failed)
         elif fates:
+            for fate in fates:
+                log.info("failed", message=letter.name, to=fate.recipient.address, cause=fate.reason)
             self._report(message, letter, fates, apart, work, done, failed)
         else:
             waits = [

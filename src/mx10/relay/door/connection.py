@@ -442,18 +442,18 @@ class Connection(asyncio.Protocol):
         assert self._mail is not None
         admitted = self._door.recipient(self.visitor, self._mail, parameters)
         if isinstance(admitted, (NewRecipient, Refused)):
-            return self._admitted(admitted)
-        self._later(self._admit(admitted))
+            return self._admitted(admitted, parameters.recipient)
+        self._later(self._admit(admitted, parameters.recipient))
         return None
 
-    async def _admit(self, awaited: Any) -> None:
+    async def _admit(self, awaited: Any, recipient: str) -> None:
         admitted = await awaited
         if not self._closed:
-            self._handle(self._session.reply(self._admitted(admitted)))
+            self._handle(self._session.reply(self._admitted(admitted, recipient)))
 
-    def _admitted(self, admitted: NewRecipient | Refused) -> Reply:
+    def _admitted(self, admitted: NewRecipient | Refused, recipient: str) -> Reply:
         if isinstance(admitted, Refused):
-            return self._refuse(admitted.reply, admitted.what)
+            return self._refuse(admitted.reply, admitted.what, recipient)
         if admitted.address not in self._named:
             # Named twice it gets one copy.
             self._named.add(admitted.address)
@@ -466,9 +466,12 @@ class Connection(asyncio.Protocol):
             reply = fine if refused is None else self._refuse(refused.reply, refused.what)
             self._handle(self._session.reply(reply))
 
-    def _refuse(self, reply: Reply, what: str) -> Reply:
+    def _refuse(self, reply: Reply, what: str, recipient: str = "") -> Reply:
         reply = self._door.failed(self.visitor, what) or reply
-        log.info("refused", client=self.visitor.text, what=what, reply=str(reply))
+        sender = self._mail.reverse_path if self._mail is not None else ""
+        whom = {"to": recipient} if recipient else {}
+        visitor = self.visitor
+        log.info("refused", client=visitor.text, helo=visitor.helo, sender=sender, **whom, what=what, reply=str(reply))
         return reply
 
     def _content(self, data: bytes) -> None:

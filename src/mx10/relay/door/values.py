@@ -65,5 +65,5 @@ Decision = Refused | None | Awaitable[Refused | None]
 """What a check says: why not, or None: no objection."""
 
 FOREIGN: Final = Reply.of(
-    550, "5.7.1", "we do not pass mail on to this domain: log in (port 587), or send it to its MX records"
+    550, "5.7.1", "we do not pass mail on to this domain: log in first, or send it to its MX records"
 )
