@@ -64,8 +64,9 @@ def run(args: argparse.Namespace, context: Context) -> int:
 def _wrong_of_relay(context: Context) -> str:
     """What `mx10 serve` would not start a relay with: texts with a syntax of their own, and files that it reads. Empty:
     nothing, or there is to be no relay."""
-    settings = context.config.relay
-    if not (settings.listen or settings.submission_listen or settings.submissions_listen):
+    from mx10.node import listens
+
+    if not listens(context.config.relay):
         return ""
     # Only where there is one: it takes a quarter of a second to import.
     from mx10.relay.basics import RelayError, check

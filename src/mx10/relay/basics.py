@@ -6,6 +6,7 @@ import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 from typing import Final
 
@@ -179,13 +180,24 @@ def _check_files(settings: RelaySettings) -> None:
     except UsersError as error:
         raise RelayError(str(error)) from None
     if settings.tls_certificate is not None and settings.tls_key is not None:
-        try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.tls_certificate, settings.tls_key)
-        except OSError as error:
-            raise RelayError(
-                f"relay.tls_certificate {settings.tls_certificate} or relay.tls_key {settings.tls_key} cannot be used:"
-                f" {error}"
-            ) from None
+        server_context(settings.tls_certificate, settings.tls_key)
+
+
+def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
+    """TLS with clients.
+
+    Raises:
+        RelayError: the certificate cannot be used.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(certificate, key)
+    except OSError as error:
+        raise RelayError(
+            f"relay.tls_certificate {certificate} or relay.tls_key {key} cannot be used: {error}"
+        ) from None
+    return context
 
 
 def links_of(config: Config, hostname: str) -> Links:

@@ -371,8 +371,7 @@ async def _live(config: Config, number: int, listening: Sequence[Listening], con
         entrance = DoorService(config, spool, around, opened.store, lambda _: None)
         await entrance.prepare(stack)
 
-        if entrance.services.call is not None:
-            entrance.services.call.told = writer.asks
+        entrance.services.call.told = writer.asks
 
         def tell(fate: Fate) -> None:
             for learned in entrance.services.learned:

@@ -16,7 +16,7 @@ from mx10.config import Config
 from mx10.config.settings import ResolverSettings
 from mx10.logs import get_logger
 from mx10.names import DomainError, domain_from_text
-from mx10.relay.basics import Listening, RelayError, allowed_connections, clock, own_names
+from mx10.relay.basics import Listening, RelayError, allowed_connections, clock, own_names, server_context
 from mx10.relay.courier.values import Connector, Fate
 from mx10.relay.courier.ways import Surroundings
 from mx10.relay.domains import OurDomains
@@ -63,6 +63,7 @@ class Services:
         call: asks primaries.
     """
 
+    call: CallAhead
     checks: list[Check] = field(default_factory=list)
     judges: list[Judge] = field(default_factory=list)
     verifier: Verifier | None = None
@@ -70,7 +71,6 @@ class Services:
     running: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     closing: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     counting: list[Counting] = field(default_factory=list)
-    call: CallAhead | None = None
 
 
 class DoorService:
@@ -289,17 +289,15 @@ class Certificates:
         """
         try:
             seen = self._certificate.stat().st_mtime_ns
-            if self._context is None or seen != self._seen:
-                context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-                context.minimum_version = ssl.TLSVersion.TLSv1_2
-                context.load_cert_chain(self._certificate, self._key)
-                self._context, self._seen = context, seen
-        except OSError as error:
-            if self._context is None:
-                raise RelayError(
-                    f"relay.tls_certificate {self._certificate} or relay.tls_key {self._key} cannot be used: {error}"
-                ) from None
-            log.error("the certificate is not read again; the one from before stays", cause=str(error))
+        except OSError:
+            seen = 0  # reading it says why
+        if self._context is None or seen != self._seen:
+            try:
+                self._context, self._seen = server_context(self._certificate, self._key), seen
+            except RelayError as error:
+                if self._context is None:
+                    raise
+                log.error("the certificate is not read again; the one from before stays", cause=str(error))
         return self._context
 
 
