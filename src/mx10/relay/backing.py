@@ -2,14 +2,14 @@
 names (``domains``)."""
 
 import json
-from dataclasses import dataclass
 
 from sqlalchemy import text
 
 from mx10.store.connect import Store
+from mx10.values import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class BackedUp:
     """A domain, in A-labels and lower case.
 

@@ -5,7 +5,6 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -29,6 +28,7 @@ from mx10.relay.spool.opening import Opened
 from mx10.relay.spool.spool import Spool, Times
 from mx10.relay.spool.writing import Writing
 from mx10.resolver.answer import Resolver
+from mx10.values import value_class
 
 _HOUR_MS: Final = 3_600_000
 _TICK_SECONDS: Final = 0.001
@@ -47,7 +47,7 @@ class RelayError(Exception):
     """The relay cannot start: why, and the mend."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Listening:
     """A socket that was bound before rights were given up."""
 

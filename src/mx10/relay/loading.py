@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, text
@@ -10,6 +9,7 @@ from sqlalchemy import Connection, text
 from mx10.relay.spool.bodies import InFile, InMemory, InParts, SpooledContent
 from mx10.relay.spool.opening import Opened
 from mx10.relay.values import Envelope, Waiting, name_of
+from mx10.values import value_class
 
 PAGE: Final = 200
 """Recipients of one domain that are read at a time."""
@@ -31,7 +31,7 @@ async def in_thread(function: Callable[_Given, _Found], *args: _Given.args, **mo
         raise
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Message:
     """A message's row, without its content."""
 
@@ -42,7 +42,7 @@ class Message:
     envelope: Envelope
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Page:
     """Recipients of one domain that are due, in the order in which they are.
 
@@ -58,7 +58,7 @@ class Page:
     later: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Pages:
     """What was read of some domains.
 

@@ -20,6 +20,7 @@ from mx10.logs import get_logger
 from mx10.relay.courier.values import Fate
 from mx10.store.connect import Store
 from mx10.store.errors import StoreError
+from mx10.values import value_class
 
 if TYPE_CHECKING:
     from mx10.relay.process import Relay
@@ -60,7 +61,7 @@ class Tallies:
         self.latency_sum += seconds
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Queue:
     """What waits, as the database says."""
 

@@ -11,7 +11,6 @@ import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy import text
@@ -20,6 +19,7 @@ from mx10.logs import get_logger
 from mx10.relay.values import NODES
 from mx10.store.connect import Store
 from mx10.store.errors import StoreError
+from mx10.values import value_class
 
 BEAT_SECONDS: Final = 3.0
 """Between two signs of life."""
@@ -43,7 +43,7 @@ _MAIL_OF: Final = text("SELECT 1 FROM recipients WHERE node = :node LIMIT 1")
 log = get_logger("relay")
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Place:
     """A relay among those that share a spool. ``seen_at``: its last sign of life, as the database has it."""
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
 from mx10.relay.courier.ways import Way
+from mx10.values import value_class
 
 FIRST_WINDOW: Final = 2.0
 LOADED: Final = 500
@@ -31,7 +32,7 @@ _JITTER: Final = 0.1
 JobT = TypeVar("JobT")
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Schedule:
     """How long to wait, in milliseconds: to the second attempt, and between two at most."""
 

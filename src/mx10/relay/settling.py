@@ -10,7 +10,7 @@ import random
 import secrets
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from mx10.logs import get_logger
@@ -28,6 +28,7 @@ from mx10.relay.spool.spool import Spool, Taken
 from mx10.relay.spool.writing import Work
 from mx10.relay.values import Envelope, NewRecipient, Waiting, name_of
 from mx10.store.errors import StoreError
+from mx10.values import value_class
 
 LOOK_SECONDS: Final = 10.0
 """Between two looks for messages that have waited too long."""
@@ -47,7 +48,7 @@ _FORGOTTEN: Final = "DELETE FROM attempts WHERE message = ? AND number = ?"
 log = get_logger("relay")
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class _Ending:
     """What is written of one message."""
 

@@ -3,10 +3,10 @@
 Pure: it looks at a route (``routing.route`` with ``this_host``), and asks nobody.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from mx10.routing import Exchanger, ExchangerStatus, Kind, Result, Route
+from mx10.values import value_class
 
 _APART = 10
 """Between two preferences, so that another host fits in later."""
@@ -27,7 +27,7 @@ class Place(StrEnum):
     """The DNS could not be asked."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Standing:
     """What a route says.
 

@@ -5,11 +5,11 @@ Times are milliseconds since 1970, UTC.
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, Literal
 
 from mx10.smtp.syntax import Body, Ret
+from mx10.values import value_class
 
 State = Literal["queued", "held", "apart", "return"]
 """Of a recipient: to be delivered; held by somebody's command or a filter; taken without knowing whether it exists, and
@@ -85,7 +85,7 @@ def id_of(name: str) -> int:
     return number
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Envelope:
     """What is known of a message besides its content. The first fields are those of ``smtp.syntax.MailParameters``.
 
@@ -161,7 +161,7 @@ def _common(body: Body, smtputf8: bool, requiretls: bool, client: str, helo: str
     return usual._to_json()
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class NewRecipient:
     """A recipient of a message that is being taken. ``apart``: nobody knows whether it exists."""
 
@@ -182,7 +182,7 @@ class NewRecipient:
         return json.dumps(found, separators=(",", ":"))
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Waiting:
     """A recipient in the spool.
 

@@ -8,8 +8,9 @@ import base64
 import binascii
 import hashlib
 import hmac
-from dataclasses import dataclass
 from typing import Final, Protocol
+
+from mx10.values import value_class
 
 MECHANISMS: Final = ("SCRAM-SHA-256", "PLAIN", "LOGIN")
 """All there are, the best first."""
@@ -21,7 +22,7 @@ class MechanismError(ValueError):
     """What the client sent is no part of the mechanism."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Credentials:
     """A user name and a password. ``acting``: as whom to act (RFC 4616 section 2); empty: as oneself."""
 
@@ -33,7 +34,7 @@ class Credentials:
         return f"Credentials(user={self.user!r})"  # a password has no place in a log
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ScramKeys:
     """What a receiver keeps of a password for SCRAM-SHA-256."""
 

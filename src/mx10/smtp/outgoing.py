@@ -6,10 +6,10 @@ is to become is for its owner to say: refused, or ``mend_line_ends``.
 """
 
 import re
-from dataclasses import dataclass
 from typing import Final
 
 from mx10.smtp.content import BareLineEndError, counts_differ, first_special, has_bare_line_end
+from mx10.values import value_class
 
 _LINE_END: Final = re.compile(rb"\r\n|\r|\n")
 _OF_PARTS: Final = re.compile(
@@ -29,7 +29,7 @@ def mend_line_ends(content: bytes) -> bytes:
     return content if content.endswith(b"\r\n") or not content else content + b"\r\n"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Facts:
     """What has to be known of a message before it is sent.
 

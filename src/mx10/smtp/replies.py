@@ -1,9 +1,10 @@
 """Replies of SMTP (RFC 5321 section 4.2): three digits, an enhanced status code (RFC 3463), and text."""
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal
+
+from mx10.values import value_class
 
 MAX_LINE: Final = 2048
 """Octets of one line of a reply that is read; 512 are allowed (RFC 5321 section 4.5.3.1.5)."""
@@ -26,7 +27,7 @@ class ReplyError(ValueError):
     """What came is no reply: what is wrong with it."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Reply:
     """A reply.
 

@@ -1,13 +1,13 @@
 """What a client session is given, and what it tells. Values only."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
 from mx10.smtp.auth import Credentials
 from mx10.smtp.replies import Reply
 from mx10.smtp.syntax import MailParameters, RcptParameters
+from mx10.values import value_class
 
 
 class Stage(StrEnum):
@@ -31,7 +31,7 @@ class Stage(StrEnum):
     QUIT = "quit"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ClientOptions:
     """How a session behaves.
 
@@ -62,7 +62,7 @@ class ClientOptions:
     watched: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Envelope:
     """From whom to whom. What the peer does not know of DSN and MT-PRIORITY is left out for it."""
 
@@ -70,7 +70,7 @@ class Envelope:
     recipients: tuple[RcptParameters, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Outcome:
     """What became of one recipient.
 
@@ -99,7 +99,7 @@ class Outcome:
         return self.ours and self.stage is Stage.END
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Replied:
     """A reply, and to what. ``command`` as it was sent, without passwords; empty for the greeting."""
 
@@ -108,31 +108,31 @@ class Replied:
     reply: Reply
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class BeginTls:
     """Send what is to be sent, begin TLS as its client, and then call ``tls_started``."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Ready:
     """The first message may be sent. ``features``: keywords the peer offers, with what stands behind them."""
 
     features: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ContentWanted:
     """Call ``write`` with the content, and then ``end_content``."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Finished:
     """A message is done with: an outcome for each recipient of the envelope, in its order."""
 
     outcomes: tuple[Outcome, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Ended:
     """The session is over: close the connection.
 

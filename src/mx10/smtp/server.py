@@ -18,6 +18,7 @@ from mx10.smtp.auth import Credentials, Exchange, MechanismError, ScramKeys, beg
 from mx10.smtp.content import BareLineEndError, DataReader, has_bare_line_end
 from mx10.smtp.replies import Reply
 from mx10.smtp.syntax import CommandError, MailParameters, RcptParameters, parse_mail, parse_rcpt
+from mx10.values import value_class
 
 MAX_COMMAND: Final = 4096
 """Octets of a command line: 512 and what extensions add, of which RFC 3461 and RFC 6531 add most (RFC 5321 section
@@ -34,7 +35,7 @@ _FOREIGN: Final = frozenset({"GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT"}
 """A browser that was talked into speaking to us sends commands of its own behind these."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ServerOptions:
     """What a session offers, and its limits.
 
@@ -70,7 +71,7 @@ class ServerOptions:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Hello:
     """The client said who it is; a message begun is none. Answered already."""
 
@@ -78,66 +79,66 @@ class Hello:
     esmtp: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Mail:
     """A sender; wants a reply."""
 
     parameters: MailParameters
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Rcpt:
     """A recipient; wants a reply."""
 
     parameters: RcptParameters
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Content:
     """A piece of the message."""
 
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ContentEnds:
     """The message is whole; wants the reply that takes it, or does not. ``size`` in octets."""
 
     size: int
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Reset:
     """The message begun is none; forget it. Answered already, where something is to be answered."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class StartTls:
     """Send what is to be sent, speak TLS, and then call ``tls_started``."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Login:
     """A user name with a password; wants a reply: 235 2.7.0, or 535 5.7.8."""
 
     credentials: Credentials
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Scram:
     """Whose keys are needed; give them to ``scram_keys``."""
 
     user: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class LoggedIn:
     """A user has shown to know the password. Answered already."""
 
     user: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Closing:
     """Send what is to be sent, and close. ``why``: for the log; empty after QUIT."""
 

@@ -6,11 +6,11 @@ is read and dropped (RFC 5321 appendix C).
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, Literal, TypeVar
 
 from mx10.names import MAX_LOCAL, AddressError, ascii_text, parse_address
 from mx10.smtp.replies import Reply
+from mx10.values import value_class
 
 MAX_ENVID: Final = 100
 """Characters of an envelope identifier (RFC 3461 section 5.4)."""
@@ -50,7 +50,7 @@ class CommandError(Exception):
         self.reply = Reply.of(code, enhanced, text)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class MailParameters:
     """What MAIL said.
 
@@ -71,7 +71,7 @@ class MailParameters:
     auth: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class RcptParameters:
     """What RCPT said. ``notify``: None: not said; empty: NEVER. ``orcpt``: as ``rfc822;address``, decoded."""
 

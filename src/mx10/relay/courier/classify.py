@@ -18,12 +18,13 @@ section 4.5.3.2.6, RFC 1047).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from typing import Final
 
 from mx10.relay.courier.values import Addressee, End, Fate, Stage, Target, Trouble
 from mx10.smtp.replies import Reply
+from mx10.values import value_class
 
 
 class Scope(StrEnum):
@@ -34,7 +35,7 @@ class Scope(StrEnum):
     HOST = "host"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Judgement:
     """What one thing that one host said, or did, comes to.
 
@@ -147,7 +148,7 @@ def _judge_trouble(stage: Stage, trouble: Trouble, enhanced: str) -> Judgement:
 # ---------------------------------------------------------------- one recipient, one attempt
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Heard:
     """One thing that was heard at one target, with what it comes to."""
 

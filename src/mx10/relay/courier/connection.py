@@ -9,7 +9,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Final
 
@@ -39,6 +39,7 @@ from mx10.smtp.outgoing import Examiner, Facts
 from mx10.smtp.replies import Reply
 from mx10.smtp.sending import ClientOptions, Envelope
 from mx10.smtp.syntax import MailParameters, RcptParameters
+from mx10.values import value_class
 
 WHOLE: Final = 256 << 10
 """Octets of a message that is sent from memory; a larger one is read while it goes over."""
@@ -60,7 +61,7 @@ _STAGES: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class LinkOptions:
     """How connections are made.
 

@@ -41,6 +41,7 @@ from mx10.relay.courier.values import (
 from mx10.routing import ExchangerStatus, Result, Route, Verdict
 from mx10.routing.decide import Chance
 from mx10.smtp.replies import Reply
+from mx10.values import value_class
 
 MAX_TARGETS: Final = 20
 """Addresses of one attempt; a domain with more is not worth the time of all others."""
@@ -68,7 +69,7 @@ class _UsedUpLinkError(Exception):
         self.waiting = waiting
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Plan:
     """Where one next hop is.
 
@@ -84,7 +85,7 @@ class Plan:
     left_out: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Limits:
     """Bounds of one attempt; see the constants of this module."""
 

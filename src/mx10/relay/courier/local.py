@@ -27,7 +27,6 @@ import re
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -37,6 +36,7 @@ from mx10.relay.courier.classify import advice
 from mx10.relay.courier.transports import Transport, TransportError, read_secret
 from mx10.relay.courier.values import Addressee, Content, End, Fate, Letter, Stage, Trouble
 from mx10.routing.addresses import to_text
+from mx10.values import value_class
 
 if TYPE_CHECKING:
     import httpx
@@ -66,7 +66,7 @@ class _BoxError(Exception):
         self.enhanced = enhanced
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Box:
     """A Maildir. ``must_exist``: the folder that says that there is such a recipient; ``base``: what somebody has to
     have set up (or mounted) before anything can be said of recipients."""
@@ -251,7 +251,7 @@ async def _unix_lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 # ---------------------------------------------------------------- webhook
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Patience:
     """Seconds: to connect, for each read and write, and for all of a request."""
 

@@ -13,7 +13,6 @@ import quopri
 import re
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from enum import StrEnum
@@ -22,6 +21,7 @@ from typing import Final
 from mx10.relay.courier.values import Addressee, Content, End, Fate, Letter
 from mx10.smtp.content import has_bare_line_end
 from mx10.smtp.syntax import Body
+from mx10.values import value_class
 
 MAX_HEAD: Final = 64 << 10
 """Octets of the header of a message that are returned."""
@@ -59,7 +59,7 @@ class Receiver(StrEnum):
     NOBODY = "nobody"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Issuer:
     """We who write. ``hostname``: with A-labels; ``postmaster``: the address of the local postmaster;
     ``double_bounces``: the postmaster is told of what can be neither delivered nor returned."""
@@ -69,7 +69,7 @@ class Issuer:
     double_bounces: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Order:
     """A report to be written. ``why``: where it is for nobody, the reason, for the log and for counting."""
 
@@ -80,7 +80,7 @@ class Order:
     why: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Copy:
     """What is returned of a message. ``head``: its header with the last line end; ``whole``: all of it, where it is
     small enough."""
@@ -89,7 +89,7 @@ class Copy:
     whole: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Report:
     """A report as a message to send, from nobody.
 

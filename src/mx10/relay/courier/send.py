@@ -30,6 +30,7 @@ from mx10.resolver.answer import Resolver, Status
 from mx10.routing.api import route
 from mx10.routing.decide import Chance
 from mx10.routing.values import Result, Verdict
+from mx10.values import value_class
 
 _LOCALHOST = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
 
@@ -50,7 +51,7 @@ class Octets:
             yield self.data[at : at + 65536]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Server:
     """A host to send to, in place of the route.
 
@@ -68,7 +69,7 @@ class Server:
         return f"[{self.address}]" if self.name is None else ascii_text(self.name)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Way:
     """How to get there.
 

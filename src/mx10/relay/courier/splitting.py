@@ -6,12 +6,12 @@ the queue the recipients wait in. Pure.
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from mx10.relay.courier.values import Addressee
 from mx10.routing import ExchangerStatus, Result, Route
 from mx10.routing.addresses import to_text
+from mx10.values import value_class
 
 MAX_KEY: Final = 200
 """Characters of a key; a longer one is cut and gets a hash of all of it."""
@@ -21,7 +21,7 @@ MAX_TOGETHER: Final = 1000
 _IN_USE: Final = (ExchangerStatus.USABLE, ExchangerStatus.UNKNOWN)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Part:
     """Recipients of one message with the same next hop, in the order given."""
 

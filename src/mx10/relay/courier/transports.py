@@ -18,7 +18,7 @@ import hashlib
 import re
 import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
@@ -33,6 +33,7 @@ from mx10.resolver.answer import Resolver, Status
 from mx10.routing import Result, Verdict
 from mx10.routing.addresses import from_text, to_text
 from mx10.routing.decide import Chance
+from mx10.values import value_class
 
 MAX_SECRET: Final = 4096
 """Octets of a file with a secret."""
@@ -64,7 +65,7 @@ class Kind(StrEnum):
     WEBHOOK = "webhook"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Transport:
     """A way.
 

@@ -5,7 +5,6 @@ one thing that happened, a ``Fate`` what became of one recipient. Times are mill
 """
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Protocol
 from mx10.routing import addresses
 from mx10.smtp.replies import Reply
 from mx10.smtp.syntax import Body, Ret
+from mx10.values import value_class
 
 # Each step of each delivery shows the address, a dozen times a message.
 _shown = lru_cache(maxsize=4096)(addresses.to_text)
@@ -85,7 +85,7 @@ class Content(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Addressee:
     """One recipient. ``key``: the queue's own name for it; ``notify``, ``orcpt``: as ``smtp.syntax.RcptParameters``."""
 
@@ -99,7 +99,7 @@ class Addressee:
         return hash(self.address)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Letter:
     """One message. The fields of its envelope are those of ``smtp.syntax.MailParameters``; ``name``: as people see it
     in the queue (13 characters)."""
@@ -115,7 +115,7 @@ class Letter:
     priority: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Target:
     """One address of one host, and how it is spoken to.
 
@@ -181,7 +181,7 @@ class StepKind(StrEnum):
     """What it came to for one recipient."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Step:
     """One thing that happened, for ``mx10 send``, ``mx10 queue explain`` and the log: they show the same.
 
@@ -220,7 +220,7 @@ class End(StrEnum):
     """Return it to the sender."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Fate:
     """What became of one recipient in one attempt.
 
@@ -273,7 +273,7 @@ class ConnectionTrouble(Exception):  # noqa: N818  # it is no error of ours
         self.reply = reply
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Answered:
     """What a host said about one recipient: the reply that decided it and the stage it came at; or what happened
     instead of a reply. ``enhanced``: with ``Trouble.UNABLE``, what it comes to (``5.6.7``: no SMTPUTF8 there)."""

@@ -8,7 +8,7 @@ goes *now* and gives a ``Way``; those with equal keys are the same next hop, and
 import asyncio
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from mx10.config.settings import RoutingSettings
 from mx10.relay.courier.delivery import Limits, Plan, by_verdict, deliver, plan_for_route
@@ -20,9 +20,10 @@ from mx10.resolver.answer import Resolver
 from mx10.routing import Result, Route, Verdict, route
 from mx10.routing.addresses import from_text
 from mx10.routing.decide import Chance
+from mx10.values import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Way:
     """Where the mail of a domain goes now. ``key``: of the next hop; one of ``route`` and ``transport`` may be None;
     both are where the MX records of a domain count under a policy that somebody chose."""
@@ -34,7 +35,7 @@ class Way:
     """Where the domain has no way at all."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Surroundings:
     """Who we are, and whom we work with.
 

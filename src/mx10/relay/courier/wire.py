@@ -7,7 +7,6 @@ import ssl
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -17,6 +16,7 @@ from mx10.smtp import sending as smtp
 from mx10.smtp.client import ClientSession
 from mx10.smtp.replies import Reply
 from mx10.smtp.sending import ClientOptions
+from mx10.values import value_class
 
 _EARLY: Final = 65536
 """Octets that may come before somebody waits for them."""
@@ -37,7 +37,7 @@ _UNREACHABLE: Final = frozenset(
 _OURS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Timeouts:
     """Seconds, as RFC 5321 section 4.5.3.2 has them; it has none for ``connect``, ``handshake`` and ``quit``."""
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
 
 from mx10.config.settings import DoorSettings
 from mx10.relay.door.dnsbl import DnsLists, parse_lists
@@ -15,6 +14,7 @@ from mx10.relay.door.values import Decision, Visitor
 from mx10.resolver.answer import Resolver
 from mx10.routing.addresses import from_text, network_from_text, to_text
 from mx10.store.connect import Store
+from mx10.values import value_class
 
 
 class GreetDelay(Check):
@@ -31,7 +31,7 @@ class GreetDelay(Check):
         await asyncio.sleep(self._seconds)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Checks:
     """What ``make_checks`` made.
 

@@ -11,7 +11,7 @@ import select
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final, cast
 
 from mx10.logs import get_logger
@@ -42,6 +42,7 @@ from mx10.smtp.server import (
 )
 from mx10.smtp.syntax import MailParameters
 from mx10.store.errors import StoreError
+from mx10.values import value_class
 
 TLS_SECONDS: Final = 30.0
 """How long a handshake may take."""
@@ -57,7 +58,7 @@ _ENDING: Final = Reply.of(421, "4.3.2", "we are closing for a moment; come again
 log = get_logger("relay")
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Times:
     """Seconds: to a next command or more of a message, and for a whole message, or from one to the next."""
 
@@ -65,7 +66,7 @@ class Times:
     message: float
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Entrance:
     """One address we listen at. ``tls``: makes contexts; None: no TLS here."""
 

@@ -9,7 +9,6 @@ outside of 127.0.0.0/8) say that it does not want to be asked, or is not there a
 import asyncio
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from mx10.config.settings import DoorSettings
@@ -24,6 +23,7 @@ from mx10.resolver.answer import Resolver, Status
 from mx10.routing.addresses import Network, special_purpose
 from mx10.smtp.replies import Reply
 from mx10.smtp.syntax import MailParameters
+from mx10.values import value_class
 
 MAX_LISTS: Final = 50
 """Lists that are asked."""
@@ -49,7 +49,7 @@ class DnsblError(ValueError):
     """A line of ``door.dnsbl`` cannot be used: which, what is wrong, and the mend."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ListRule:
     """What an answer of a list counts.
 
@@ -88,7 +88,7 @@ class DnsList:
         return sum(rule.points for rule in self.rules if any(rule.fits(each) for each in found))
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Standing:
     """What the lists say about a client.
 

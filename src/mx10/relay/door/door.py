@@ -8,7 +8,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Protocol, runtime_checkable
 
@@ -22,6 +22,7 @@ from mx10.relay.values import Envelope, NewRecipient
 from mx10.smtp.replies import Reply
 from mx10.smtp.syntax import MailParameters, RcptParameters
 from mx10.store.errors import StoreError, StoreFullError
+from mx10.values import value_class
 
 FREE_BYTES: Final = 64 << 20
 """Room that has to be left on the disk besides a message, or none is taken."""
@@ -64,7 +65,7 @@ class Verifier(Protocol):
         """The recipient, perhaps set apart; or why not."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Judged:
     """What was found out about a whole message.
 

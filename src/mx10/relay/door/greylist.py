@@ -13,7 +13,6 @@ import asyncio
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 from sqlalchemy import bindparam, text
@@ -28,6 +27,7 @@ from mx10.smtp.replies import Reply
 from mx10.smtp.syntax import MailParameters
 from mx10.store.connect import Store
 from mx10.store.errors import StoreError
+from mx10.values import value_class
 
 ENOUGH: Final = 5
 """Senders and recipients from one network that came again, after which it is known."""
@@ -53,7 +53,7 @@ _DIGEST: Final = 16
 log = get_logger("relay")
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Grey:
     """A row.
 
@@ -70,7 +70,7 @@ class Grey:
     passed: int
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Times:
     """Milliseconds: until it may come again, until it is new again, until what came again is forgotten."""
 
@@ -79,7 +79,7 @@ class Times:
     keep: int
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Judgement:
     """What is done about an attempt.
 

@@ -4,7 +4,6 @@
 import asyncio
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
@@ -18,6 +17,7 @@ from mx10.relay.door.values import Decision, Refused, Visitor
 from mx10.resolver.answer import Answer, Resolver, Status
 from mx10.smtp.replies import Reply
 from mx10.smtp.syntax import MailParameters
+from mx10.values import value_class
 
 MAX_NAMES: Final = 10
 """Names of one address that are looked at: an address may have thousands."""
@@ -38,7 +38,7 @@ class Standing(StrEnum):
     """Nobody could say just now."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ClientName:
     """The name of an address.
 

@@ -8,6 +8,7 @@ from typing import Final, Literal
 from mx10.relay.values import NewRecipient
 from mx10.routing.addresses import to_text
 from mx10.smtp.replies import Reply
+from mx10.values import value_class
 
 Kind = Literal["mx", "submission", "submissions"]
 
@@ -52,7 +53,7 @@ class Visitor:
         return self.trusted or bool(self.user)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Refused:
     """Something that is not taken. ``what``: a word for why, for the metrics."""
 

@@ -2,19 +2,19 @@
 
 import fcntl
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from mx10.config import Config
 from mx10.store.connect import Store, default_url, open_store
 from mx10.store.errors import StoreBusyError, StoreUnreachableError
+from mx10.values import value_class
 
 _BODIES: Final = "bodies"
 _MODE: Final = 0o750
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Opened:
     """A spool.
 

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import text
@@ -10,6 +9,7 @@ from sqlalchemy import text
 from mx10.relay.spool.selection import Selection
 from mx10.relay.values import Envelope, Waiting, name_of
 from mx10.store.connect import Store
+from mx10.values import value_class
 
 _PAGE: Final = 1000
 _COLUMNS: Final = (
@@ -18,7 +18,7 @@ _COLUMNS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Entry:
     """A recipient, and the message it belongs to."""
 
@@ -39,7 +39,7 @@ class Entry:
         return json.loads(self.waiting.last) if self.waiting.last else {}
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Attempt:
     """One that did not deliver, as ``history`` writes it."""
 
@@ -88,7 +88,7 @@ def last_of_domain(store: Store, domain: str) -> dict[str, Any]:
     return json.loads(row) if row else {}
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Total:
     """What waits for one domain."""
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mx10.relay.values import State
+from mx10.values import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Selection:
     """All that is said has to hold; nothing said means everything.
 

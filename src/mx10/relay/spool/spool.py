@@ -9,7 +9,7 @@ import asyncio
 import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +21,7 @@ from mx10.relay.spool.writing import Done, Work, Writing
 from mx10.relay.values import Envelope, Ids, NewRecipient, Waiting, id_of, name_of
 from mx10.store.connect import Store
 from mx10.store.errors import StoreError, StoreFullError, StoreUnreachableError, UncertainStoreError
+from mx10.values import value_class
 
 PART: Final = 1 << 18
 """Octets of a part, where large bodies are in the database."""
@@ -34,7 +35,7 @@ _PRIORITY_MS: Final = 600_000
 """By how much a message of a higher priority (RFC 6710) counts as older, for each step."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Times:
     """How long messages are kept, in milliseconds. ``delay``: 0 for no warnings."""
 
@@ -43,7 +44,7 @@ class Times:
     delay: int
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Taken:
     """A message that is durable now."""
 

@@ -12,6 +12,7 @@ from mx10.relay.door.filters.edits import edit_of
 from mx10.relay.door.filters.values import Edit, EditKind, FilterError, Verdict
 from mx10.smtp.replies import Reply
 from mx10.smtp.syntax import CommandError, parse_mail, parse_rcpt
+from mx10.values import value_class
 
 VERSION: Final = 6
 OLDEST: Final = 2
@@ -54,7 +55,7 @@ REJECTED: Final = Reply.of(550, "5.7.1", "a filter here does not want this messa
 LATER: Final = Reply.of(451, "4.7.1", "a filter here does not want this message now; send it again later")
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Negotiated:
     """What was agreed on. ``steps``: flags of what is not sent, not answered, and how."""
 

@@ -1,13 +1,13 @@
 """What a filter says about a message."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from mx10.relay.courier.values import Content
 from mx10.relay.door.values import Visitor
 from mx10.relay.values import Envelope, NewRecipient
 from mx10.smtp.replies import Reply
+from mx10.values import value_class
 
 
 class FilterError(Exception):
@@ -17,7 +17,7 @@ class FilterError(Exception):
 EditKind = Literal["add", "insert", "change", "remove"]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Edit:
     """A change of the header.
 
@@ -37,7 +37,7 @@ class Edit:
     is_whole: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Verdict:
     """What a filter wants.
 

@@ -41,6 +41,7 @@ from mx10.relay.courier.values import (
 from mx10.relay.courier.ways import Surroundings, Ways
 from mx10.relay.courier.wire import Timeouts
 from mx10.relay.door.recipients.values import Verdict
+from mx10.values import value_class
 
 TOGETHER: Final = 5
 """Recipients of one transaction."""
@@ -69,7 +70,7 @@ _CODES_OF_UNKNOWN: Final = frozenset({550, 551, 553})
 """The same where there is no enhanced code (RFC 5321 section 4.2.3)."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Heard:
     """What came of asking for one recipient.
 

@@ -14,11 +14,11 @@ domain knows it.
 import re
 import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from mx10.names import DomainError, ascii_text, domain_from_text
+from mx10.values import value_class
 
 MAX_PATTERN: Final = 200
 """Characters of a pattern."""
@@ -67,7 +67,7 @@ class Pattern:
         return at >= found.end() and self._rest[-1].fullmatch(local, at) is not None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Rule:
     """Who knows the recipients of a domain. ``ask``: its primary; ``any``: all are known."""
 

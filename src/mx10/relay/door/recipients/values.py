@@ -1,7 +1,8 @@
 """What is known of a recipient, and who said it. Values only; times are milliseconds since 1970, UTC."""
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from mx10.values import value_class
 
 
 class Verdict(StrEnum):
@@ -35,7 +36,7 @@ class Source(StrEnum):
     """The primary takes every address, even one that was made up."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Answer:
     """What is known of a recipient. ``why``: a sentence or less, for people and for replies."""
 
@@ -44,7 +45,7 @@ class Answer:
     source: Source
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Known:
     """One row of the memory.
 
