@@ -227,6 +227,21 @@ def test_a_bare_line_end_is_never_sent_though_the_facts_are_wrong(
     assert there.closed is None
 
 
+@given(st.lists(st.sampled_from([b".", b"a", b"\0", b"\r\n"]), max_size=20), st.integers(1, 4), st.booleans())
+def test_what_is_known_of_the_lines_changes_nothing(pieces: list[bytes], streamed: int, dots: bool) -> None:
+    content = b"".join(pieces)
+
+    def sent(whole_lines: bool) -> bytes | str:
+        outgoing = Outgoing(dots=dots, whole_lines=whole_lines)
+        try:
+            fed = [outgoing.feed(content[at : at + streamed]) for at in range(0, len(content), streamed)]
+            return b"".join(fed) + outgoing.end()
+        except FalseEndError as error:
+            return str(error)
+
+    assert sent(whole_lines=True) == sent(whole_lines=False)
+
+
 def test_binary_content_goes_as_it_is() -> None:
     content = b"\x00\r\xff\n.\n"
     there = receiver(helo="")

@@ -95,8 +95,8 @@ def test_it_finds_a_sender_that_believes_too_much(
 def test_it_finds_a_sender_that_lets_dots_stand(tools: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch) -> None:
     dotted = outgoing.Outgoing.__init__
 
-    def plain(self: outgoing.Outgoing, *, dots: bool, binary: bool = False, examined: bool = False) -> None:
-        dotted(self, dots=False, binary=binary, examined=examined)
+    def plain(self: outgoing.Outgoing, *, dots: bool, binary: bool = False, whole_lines: bool = False) -> None:
+        dotted(self, dots=False, binary=binary, whole_lines=whole_lines)
 
     monkeypatch.setattr(outgoing.Outgoing, "__init__", plain)
     assert _found(tools["fuzz_sender"].check)

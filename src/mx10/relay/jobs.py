@@ -67,4 +67,5 @@ def letter_of(message: Message, content: Content) -> Letter:
         envelope.envid,
         envelope.requiretls,
         envelope.priority,
+        envelope.whole_lines,
     )

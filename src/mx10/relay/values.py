@@ -95,6 +95,7 @@ class Envelope:
         tls: how the connection was encrypted, as ``TLSv1.3 …``; empty: not.
         user: who was logged in.
         vouched: domains that SPF or DKIM vouch for, and that are aligned with the sender's.
+        whole_lines: it was seen that no CR or LF stands alone in the content.
     """
 
     reverse_path: str
@@ -109,19 +110,40 @@ class Envelope:
     tls: str = ""
     user: str = ""
     vouched: tuple[str, ...] = ()
+    whole_lines: bool = False
 
     def to_json(self) -> str:
         """All but the reverse-path, without what is as usual."""
         if self.ret is None and self.envid is None and self.priority is None and not self.vouched:
             # The messages of one connection have this in common.
-            return _common(self.body, self.smtputf8, self.requiretls, self.client, self.helo, self.tls, self.user)
+            return _common(
+                self.body,
+                self.smtputf8,
+                self.requiretls,
+                self.client,
+                self.helo,
+                self.tls,
+                self.user,
+                self.whole_lines,
+            )
         return self._to_json()
 
     def _to_json(self) -> str:
         found: dict[str, Any] = {}
         if self.body != "7BIT":
             found["body"] = self.body
-        for key in ("smtputf8", "ret", "envid", "requiretls", "client", "helo", "tls", "user", "vouched"):
+        for key in (
+            "smtputf8",
+            "ret",
+            "envid",
+            "requiretls",
+            "client",
+            "helo",
+            "tls",
+            "user",
+            "vouched",
+            "whole_lines",
+        ):
             if value := getattr(self, key):
                 found[key] = value
         if self.priority is not None:
@@ -143,6 +165,7 @@ class Envelope:
             self.tls,
             self.user,
             self.vouched,
+            self.whole_lines,
         )
 
     @classmethod
@@ -154,10 +177,10 @@ class Envelope:
 
 
 @lru_cache(maxsize=1024)
-def _common(body: Body, smtputf8: bool, requiretls: bool, client: str, helo: str, tls: str, user: str) -> str:
-    usual = Envelope(
-        "", body=body, smtputf8=smtputf8, requiretls=requiretls, client=client, helo=helo, tls=tls, user=user
-    )
+def _common(
+    body: Body, smtputf8: bool, requiretls: bool, client: str, helo: str, tls: str, user: str, whole_lines: bool
+) -> str:
+    usual = Envelope("", body, smtputf8, None, None, requiretls, None, client, helo, tls, user, (), whole_lines)
     return usual._to_json()
 
 

@@ -61,8 +61,7 @@ class _Transaction:
     envelope: Envelope
     facts: Facts
     content: bytes | None
-    examined: bool
-    """The facts were found here."""
+    whole_lines: bool
     dry_run: bool
     binary: bool
     outcomes: list[Outcome | None]
@@ -228,7 +227,13 @@ class ClientSession:
         return self._take_events()
 
     def send(
-        self, envelope: Envelope, content: bytes | None, facts: Facts | None = None, *, dry_run: bool = False
+        self,
+        envelope: Envelope,
+        content: bytes | None,
+        facts: Facts | None = None,
+        *,
+        whole_lines: bool = False,
+        dry_run: bool = False,
     ) -> list[ClientEvent]:
         """Begin to send a message; only when ``ready``.
 
@@ -236,6 +241,7 @@ class ClientSession:
             envelope: at least one recipient, and at most ``recipients_at_once``.
             content: all of it; None: ``ContentWanted`` asks for it by the chunk.
             facts: of the content; found out where it is given whole. A trial may know none.
+            whole_lines: it is known that no CR or LF stands alone in the content.
             dry_run: ask for sender and recipients, and send nothing (RSET).
 
         Raises:
@@ -243,13 +249,13 @@ class ClientSession:
         """
         if not self.ready or not envelope.recipients:
             raise RuntimeError("the session cannot send now")
-        examined = facts is None and content is not None
         if facts is None:
-            facts = examine(content or b"")
+            facts = examine(content or b"", whole_lines=whole_lines)
+            whole_lines = whole_lines or (content is not None and not facts.bare_line_end)
         self.mails += 1
         outcomes: list[Outcome | None] = [None] * len(envelope.recipients)
         binary = envelope.mail.body == "BINARYMIME"
-        self._now = now = _Transaction(envelope, facts, content, examined, dry_run, binary, outcomes, [])
+        self._now = now = _Transaction(envelope, facts, content, whole_lines, dry_run, binary, outcomes, [])
         refusal = self._lacking(envelope.mail, facts, dry_run=dry_run)
         if refusal is not None:
             self._settle(refusal, Stage.MAIL, ours=True)
@@ -578,7 +584,7 @@ class ClientSession:
             self._awaited.append(_Awaited(Stage.END, "."))
 
     def _want_content(self, now: _Transaction) -> None:
-        outgoing = Outgoing(dots=not self._chunking, binary=now.binary, examined=now.examined)
+        outgoing = Outgoing(dots=not self._chunking, binary=now.binary, whole_lines=now.whole_lines)
         if now.content is None:
             now.outgoing = outgoing
             self._events.append(ContentWanted())

@@ -104,12 +104,13 @@ class Examiner:
         self._parts = _OF_PARTS.search(header) is not None
 
 
-def examine(content: bytes) -> Facts:
-    """The facts of a whole message."""
+def examine(content: bytes, *, whole_lines: bool = False) -> Facts:
+    """The facts of a whole message. ``whole_lines``: it is known that no CR or LF stands alone."""
     if content.isascii():
         # Most are, and then nothing has to be looked for in the header.
         whole = content.endswith(b"\n") or not content
-        return Facts(len(content) + (0 if whole else 2), bare_line_end=has_bare_line_end(content))
+        bare = not whole_lines and has_bare_line_end(content)
+        return Facts(len(content) + (0 if whole else 2), bare_line_end=bare)
     examiner = Examiner()
     examiner.feed(content)
     return examiner.facts()
@@ -129,14 +130,14 @@ class Outgoing:
         dots: for DATA: a dot that begins a line is doubled, and the end is a line with a dot (RFC 5321 section 4.5.2).
             Else for BDAT.
         binary: for BODY=BINARYMIME: any octets, as they are (RFC 3030 section 3).
-        examined: ``examine`` found that no CR or LF stands alone.
+        whole_lines: it is known that no CR or LF stands alone.
     """
 
-    __slots__ = ("_binary", "_dots", "_examined", "_held", "_line", "_line_begins")
+    __slots__ = ("_binary", "_dots", "_held", "_line", "_line_begins", "_whole_lines")
 
-    def __init__(self, *, dots: bool, binary: bool = False, examined: bool = False) -> None:
+    def __init__(self, *, dots: bool, binary: bool = False, whole_lines: bool = False) -> None:
         self._dots = dots
-        self._examined = examined
+        self._whole_lines = whole_lines
         self._binary = binary
         self._held = b""
         self._line_begins = True
@@ -157,10 +158,12 @@ class Outgoing:
         if not data:
             return b""
         begins, self._line_begins = self._line_begins, data.endswith(b"\n")
-        # Behind its last line end may come whatever the next chunk begins with.
-        plain = first_special(data) >= len(data) - 2 * self._line_begins
-        if not self._examined and (counts_differ(data) if plain else has_bare_line_end(data)):
-            raise BareLineEndError
+        plain = False
+        if not self._whole_lines:
+            # Behind its last line end may come whatever the next chunk begins with.
+            plain = first_special(data) >= len(data) - 2 * self._line_begins
+            if counts_differ(data) if plain else has_bare_line_end(data):
+                raise BareLineEndError
         if self._dots:
             self._see_false_ends(data)
             if not plain:

@@ -393,8 +393,10 @@ class SmtpLink:
         wire = self._wire
         content, facts = await self._content(letter)
         parts: frozenset[int] | None = None
+        whole_lines = letter.whole_lines
         if self._needs_seven_bits(letter, content, facts):
             self._tell(StepKind.COMMAND, "(made quoted-printable, as the server does not offer 8BITMIME)")
+            whole_lines = False
             if content is not None:
                 content = convert(content)
             else:
@@ -411,7 +413,9 @@ class SmtpLink:
             letter.priority,
         )
         envelope = Envelope(mail, tuple(RcptParameters(each.address, each.notify, each.orcpt) for each in recipients))
-        wire.dispatch(wire.session.send(envelope, content, facts, dry_run=self._options.dry_run))
+        wire.dispatch(
+            wire.session.send(envelope, content, facts, whole_lines=whole_lines, dry_run=self._options.dry_run)
+        )
         while True:
             event = await wire.next()
             if isinstance(event, smtp.Finished):

@@ -102,7 +102,7 @@ class Addressee:
 @value_class
 class Letter:
     """One message. The fields of its envelope are those of ``smtp.syntax.MailParameters``; ``name``: as people see it
-    in the queue (13 characters)."""
+    in the queue (13 characters); ``whole_lines``: it was seen that no CR or LF stands alone in the content."""
 
     name: str
     reverse_path: str
@@ -113,6 +113,7 @@ class Letter:
     envid: str | None = None
     requiretls: bool = False
     priority: int | None = None
+    whole_lines: bool = False
 
 
 @value_class

@@ -496,6 +496,8 @@ class Connection(asyncio.Protocol):
                     visitor.helo,
                     visitor.tls,
                     visitor.user,
+                    # The session sees to it, but for BINARYMIME.
+                    whole_lines=mail.body != "BINARYMIME",
                 )
             )
         assert self._header is not None
@@ -592,7 +594,8 @@ class Connection(asyncio.Protocol):
         Raises:
             OSError: what came cannot be read.
         """
-        new = self._door.spool.begin(incoming.envelope)
+        # What a filter gives as a line is not known.
+        new = self._door.spool.begin(replace(incoming.envelope, whole_lines=False))
         is_ascii = True
         try:
             async for chunk in content.chunks():

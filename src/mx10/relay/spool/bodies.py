@@ -65,6 +65,10 @@ class InFile:
                 yield piece
 
 
+_room: Final = memoryview(bytearray(PIECE * AHEAD))
+"""Where the loop reads to; what is there is taken at once."""
+
+
 def _at_hand(path: Path, at: int, left: int) -> list[bytes]:
     """Some pieces from a place on, as far as the system has them in memory; none where it cannot tell (Linux can).
 
@@ -73,16 +77,14 @@ def _at_hand(path: Path, at: int, left: int) -> list[bytes]:
     """
     if _NO_DISK is None:
         return []
-    room = bytearray(min(PIECE * AHEAD, left))
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        got = os.preadv(descriptor, [room], at, _NO_DISK)
+        got = os.preadv(descriptor, [_room[: min(PIECE * AHEAD, left)]], at, _NO_DISK)
     except OSError:  # not in memory; or a file system that knows no such reading
         got = 0
     finally:
         os.close(descriptor)
-    whole = memoryview(room)[:got]
-    return [bytes(whole[each : each + PIECE]) for each in range(0, got, PIECE)]
+    return [bytes(_room[each : min(each + PIECE, got)]) for each in range(0, got, PIECE)]
 
 
 def _read(path: Path, at: int, left: int) -> list[bytes]:

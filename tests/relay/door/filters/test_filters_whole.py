@@ -12,6 +12,7 @@ from mx10.relay.basics import RelayError, check
 from mx10.relay.door.filters.milter_wire import packet
 from mx10.relay.loading import content as content_of
 from mx10.relay.spool.opening import open_spool
+from mx10.relay.values import Envelope
 from tests.relay.door.filters.scripted import CONTINUE, Milter
 from tests.relay.running import Client, relay_config, relaying
 from tests.relay.talker import until
@@ -78,6 +79,18 @@ async def test_a_new_body_of_eight_bits_is_told_to_be_one(tmp_path: Path) -> Non
         assert data.endswith("\r\n\r\ngrüße\r\n".encode())
         with open_spool(config).store.read() as connection:
             assert "8BITMIME" in connection.exec_driver_sql("SELECT envelope FROM messages").scalar_one()
+
+
+@pytest.mark.parametrize(("answer", "known"), [(CONTINUE, True), (packet("b", b"one\ntwo\r\n") + CONTINUE, False)])
+async def test_lines_that_a_filter_gave_are_looked_at_once_more(tmp_path: Path, answer: bytes, known: bool) -> None:
+    """Before a bare LF is sent to somebody who takes it for an end of line."""
+    async with Milter({"E": answer}).listening() as milter:
+        config = filtered(relay_config(tmp_path), f"milter:127.0.0.1:{milter.port}")
+        async with relaying(config) as (_, port), Client.to(port) as client:
+            assert (await client.send(BODY, "ada@ours.example")).startswith("250 2.0.0")
+        with open_spool(config).store.read() as connection:
+            envelope = connection.exec_driver_sql("SELECT envelope FROM messages").scalar_one()
+    assert Envelope.from_json("", envelope).whole_lines == known
 
 
 @pytest.mark.parametrize(
