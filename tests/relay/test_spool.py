@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from mx10.relay.spool import bodies
-from mx10.relay.spool.spool import Incoming, Spool, Taken, Times, remove_stray_parts, remove_strays
+from mx10.relay.spool.files import remove_strays
+from mx10.relay.spool.spool import Incoming, Spool, Taken, Times, remove_stray_parts
 from mx10.relay.spool.writing import Work, Writer
 from mx10.relay.values import Envelope, Ids, NewRecipient, Waiting, id_of, name_of
 from mx10.store.connect import Store
@@ -116,7 +117,7 @@ async def test_bodies_of_every_size(
     assert judged == data
     assert await whole(taken) == b"Received: x\r\n" + data
     elsewhere = rows(store, "SELECT COUNT(*) FROM messages WHERE body IS NULL") == [(1,)]
-    assert elsewhere == (size > 1000 if spool.folder is not None else size >= 1 << 18)
+    assert elsewhere == (size > 1000 if spool.files is not None else size >= 1 << 18)
 
 
 async def test_what_is_given_up(spool: Spool, store: Store) -> None:
@@ -126,7 +127,8 @@ async def test_what_is_given_up(spool: Spool, store: Store) -> None:
         incoming.abandon()
     await spool.write(Work())
     assert rows(store, "SELECT COUNT(*) FROM messages") == rows(store, "SELECT COUNT(*) FROM body_parts") == [(0,)]
-    if (folder := spool.folder) is not None:
+    if spool.files is not None:
+        folder = spool.files.folder
         await until(lambda: not list(folder.iterdir()))
 
 
@@ -165,12 +167,13 @@ async def test_what_nobody_was_promised_goes_at_the_start(spool: Spool, store: S
     lost = spool.begin(Envelope("a@b.example"))
     lost.write(b"x" * 600_000)
     await spool.write(Work())
-    if spool.folder is not None:
-        assert len(list(spool.folder.iterdir())) == 2
-        assert remove_strays(store, spool.folder, time.time() - 60) == 0
-        assert remove_strays(store, spool.folder, time.time() + 1, ids=4) == 0
-        assert remove_strays(store, spool.folder, time.time() + 1) == 1
-        assert [each.name for each in spool.folder.iterdir()] == [kept.name]
+    if spool.files is not None:
+        folder = spool.files.folder
+        assert len(list(folder.iterdir())) == 2
+        assert remove_strays(store, folder, time.time() - 60) == 0
+        assert remove_strays(store, folder, time.time() + 1, ids=4) == 0
+        assert remove_strays(store, folder, time.time() + 1) == 1
+        assert [each.name for each in folder.iterdir()] == [kept.name]
     else:
         assert remove_stray_parts(store, 4) == 0
         assert remove_stray_parts(store, 3) == 3

@@ -27,8 +27,9 @@ from mx10.relay.door.recipients.asking import REMEMBERED
 from mx10.relay.door.service import DoorService
 from mx10.relay.process import STOP_SECONDS, end_of, forever, run
 from mx10.relay.spool.bodies import InFile, InMemory, SpooledContent
+from mx10.relay.spool.files import remove_strays, remove_unnamed
 from mx10.relay.spool.opening import open_spool
-from mx10.relay.spool.spool import Spool, Taken, remove_strays, remove_unnamed
+from mx10.relay.spool.spool import Spool, Taken
 from mx10.relay.spool.writing import Done, Work
 from mx10.relay.values import NODES, Envelope, Waiting
 from mx10.resolver import Forwarder

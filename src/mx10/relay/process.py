@@ -39,8 +39,9 @@ from mx10.relay.metrics import Meter
 from mx10.relay.nodes import Nodes, register
 from mx10.relay.queue import Schedule
 from mx10.relay.settling import Settler
+from mx10.relay.spool.files import remove_strays
 from mx10.relay.spool.opening import alone, open_spool
-from mx10.relay.spool.spool import Spool, Taken, remove_stray_parts, remove_strays
+from mx10.relay.spool.spool import Spool, Taken, remove_stray_parts
 from mx10.relay.spool.writing import Writer
 from mx10.relay.values import name_of
 from mx10.resolver import Forwarder

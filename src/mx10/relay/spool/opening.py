@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from mx10.config import Config
+from mx10.relay.spool.files import SPARES
 from mx10.store.connect import Store, default_url, open_store
 from mx10.store.errors import StoreBusyError, StoreUnreachableError
 from mx10.values import value_class
@@ -44,7 +45,7 @@ def open_spool(config: Config, *, create: bool = False) -> Opened:
     bodies = folder / _BODIES
     if create:
         try:
-            for each in (folder, bodies):
+            for each in (folder, bodies, folder / SPARES):
                 if not each.exists():
                     each.mkdir(mode=_MODE, parents=True, exist_ok=True)
                     above = each.parent.stat()

@@ -8,19 +8,19 @@ names is of a message that nobody was promised anything about, and goes at the n
 import asyncio
 import os
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import bindparam, text
+from sqlalchemy import text
 
 from mx10.relay.courier.splitting import domain_of
 from mx10.relay.spool.bodies import InFile, InMemory, InParts, SpooledContent
+from mx10.relay.spool.files import BodyFiles, file_error
 from mx10.relay.spool.writing import Done, Work, Writing
-from mx10.relay.values import Envelope, Ids, NewRecipient, Waiting, id_of, name_of
+from mx10.relay.values import Envelope, Ids, NewRecipient, Waiting, name_of
 from mx10.store.connect import Store
-from mx10.store.errors import StoreError, StoreFullError, StoreUnreachableError, UncertainStoreError
+from mx10.store.errors import StoreError, UncertainStoreError
 from mx10.values import value_class
 
 PART: Final = 1 << 18
@@ -29,8 +29,6 @@ BEHIND: Final = 1 << 20
 """Octets of one message that may wait to be written; a client that sends more has to wait."""
 REMOVE_SECONDS: Final = 0.05
 """How long files that nobody needs any more wait, to be removed together."""
-_PAGE: Final = 500
-_KNOWN: Final = text("SELECT id FROM messages WHERE id IN :ids").bindparams(bindparam("ids", expanding=True))
 _PRIORITY_MS: Final = 600_000
 """By how much a message of a higher priority (RFC 6710) counts as older, for each step."""
 
@@ -82,7 +80,7 @@ class Spool:
         body_in_database: int,
     ) -> None:
         self.store = store
-        self.folder = folder
+        self.files = None if folder is None else BodyFiles(folder)
         self.node = node
         self.clock = clock
         self.times = times
@@ -90,8 +88,8 @@ class Spool:
         self.ids = Ids(ids, clock)
         self.loop = asyncio.get_running_loop()
         self._writer = writer
-        self._leftover: list[Path] = []
-        """Files that are to be removed."""
+        self._leftover: list[int] = []
+        """Messages whose files are to be removed."""
 
     def begin(self, envelope: Envelope) -> "Incoming":
         """A message that is about to come."""
@@ -136,25 +134,27 @@ class Spool:
 
     def path(self, message: int) -> Path:
         """The file of a message's body."""
-        assert self.folder is not None
-        return self.folder / name_of(message)
+        assert self.files is not None
+        return self.files.path(message)
 
     def remove_bodies(self, messages: Iterable[int]) -> None:
         """Remove files of messages whose rows are gone, within ``REMOVE_SECONDS``; those that have none do not mind."""
-        if self.folder is not None:
+        if self.files is not None:
             if not self._leftover:
                 self.loop.call_later(REMOVE_SECONDS, self._remove)
-            self._leftover += [self.path(each) for each in messages]
+            self._leftover += messages
 
     def _remove(self) -> None:
         # In another thread: to free what a large file held takes time.
         leftover, self._leftover = self._leftover, []
-        self.loop.run_in_executor(None, _unlink, leftover)
+        assert self.files is not None
+        self.loop.run_in_executor(None, self.files.remove, leftover)
 
     def close(self) -> None:
         """Write what was handed in, and end."""
         self._writer.close()
-        _unlink(self._leftover)
+        if self.files is not None:
+            self.files.remove(self._leftover)
 
 
 class Incoming:
@@ -203,7 +203,7 @@ class Incoming:
         self._chunks.append(chunk)
         self._size += len(chunk)
         if self._size > self._spool.body_in_database and self._failure is None:
-            if self._spool.folder is not None:
+            if self._spool.files is not None:
                 self._to_file()
             elif sum(map(len, self._chunks)) >= PART:
                 self._to_parts()
@@ -279,7 +279,7 @@ class Incoming:
         content: SpooledContent
         if body is not None:
             content = InMemory(head + body)
-        elif spool.folder is not None:
+        elif spool.files is not None:
             content = InFile(head, spool.path(message), len(head) + self._size)
         else:
             content = InParts(head, spool.store, message, len(head) + self._size)
@@ -320,16 +320,17 @@ class Incoming:
             self._parts = 0
 
     def _to_file(self) -> None:
+        files = self._spool.files
+        assert files is not None
         try:
             if self._file is None:
-                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-                self._file = os.open(self._spool.path(self.message), flags, 0o600)
+                self._file = files.begin(self.message)
             for chunk in self._chunks:
                 view = memoryview(chunk)
                 while view:
                     view = view[os.write(self._file, view) :]
         except OSError as error:
-            self._failure = _file_error(self._spool.path(self.message), error)
+            self._failure = file_error(files.path(self.message), error)
         self._chunks = []
 
     def _to_parts(self) -> None:
@@ -356,12 +357,12 @@ class Incoming:
     ) -> None:
         spool, descriptor = self._spool, self._file
         assert descriptor is not None
-        assert spool.folder is not None
+        assert spool.files is not None
         try:
-            await spool.loop.run_in_executor(None, _sync, descriptor, spool.folder)
+            await spool.loop.run_in_executor(None, spool.files.sync, descriptor, self._size)
         except OSError as error:
             self.abandon()
-            done(_file_error(spool.path(self.message), error))
+            done(file_error(spool.path(self.message), error))
             return
         os.close(descriptor)
         self._file = None
@@ -382,60 +383,6 @@ _tasks: Final[set[asyncio.Task[None]]] = set()
 """Commits of files that go on; asyncio itself does not keep them."""
 
 
-def _unlink(paths: Iterable[Path]) -> None:
-    for path in paths:
-        with suppress(OSError):
-            path.unlink()
-
-
-def _sync(descriptor: int, folder: Path) -> None:
-    """Make a new file last, and its name."""
-    os.fsync(descriptor)
-    sync_folder(folder)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a new name in a folder last."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def remove_strays(store: Store, folder: Path, before: float, ids: int | None = None) -> int:
-    """Remove files of bodies that no message names, and that were last written before a moment (seconds since 1970).
-    Returns how many.
-
-    Args:
-        ids: only of messages that had their numbers from there (see ``values.Ids``).
-    """
-    names = []
-    for entry in os.scandir(folder):
-        with suppress(OSError, ValueError):  # it went meanwhile, or is no message's
-            mine = ids is None or id_of(entry.name) >> 13 & 255 == ids
-            if mine and entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime <= before:
-                names.append(entry.name)
-    return remove_unnamed(store, folder, [id_of(name) for name in names])
-
-
-def remove_unnamed(store: Store, folder: Path, bodies: Sequence[int]) -> int:
-    """Remove files of these bodies where there is no such message. Returns how many there was none of.
-
-    Raises:
-        StoreError: nothing was removed.
-    """
-    known: set[int] = set()
-    if bodies:
-        with store.read() as connection:
-            # By their numbers: a million small messages are not gone through for one large one.
-            for at in range(0, len(bodies), _PAGE):
-                known.update(connection.execute(_KNOWN, {"ids": bodies[at : at + _PAGE]}).scalars())
-    strays = [folder / name_of(each) for each in bodies if each not in known]
-    _unlink(strays)
-    return len(strays)
-
-
 def remove_stray_parts(store: Store, ids: int) -> int:
     """At the start: remove parts of bodies that belong to no message, of those that had their numbers from us (see
     ``values.Ids``); others may be writing theirs just now. Returns how many parts."""
@@ -449,12 +396,4 @@ def remove_stray_parts(store: Store, ids: int) -> int:
         ).rowcount
 
 
-def _file_error(path: Path, error: OSError) -> StoreError:
-    import errno
-
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StoreFullError(f"{path}: no room is left; free some space on its disk")
-    return StoreUnreachableError(f"{path}: {error.strerror}")
-
-
-__all__ = ["Done", "Incoming", "Spool", "Taken", "Times", "remove_stray_parts", "remove_strays"]
+__all__ = ["Done", "Incoming", "Spool", "Taken", "Times", "remove_stray_parts"]
