@@ -5,12 +5,10 @@ attacker hides a second message in the first (SMTP smuggling: CVE-2023-51764, 51
 LF without CR, is an error wherever it stands; nobody guesses what was meant.
 """
 
-import re
 from typing import Final
 
 _END: Final = b"\r\n.\r\n"
-_SPECIAL: Final = re.compile(rb"\r(?!\n[^.])")
-_BARE_CR: Final = re.compile(rb"\r(?!\n)")
+_DOT: Final = b"\r\n."
 
 
 class BareLineEndError(Exception):
@@ -38,23 +36,19 @@ class DataReader:
             BareLineEndError: a CR or LF stands alone.
         """
         data = self._held + piece
-        special = first_special(data)
-        end = data.find(_END, special)
+        dot = data.find(_DOT)
+        end = data.find(_END, dot) if dot >= 0 else -1
         if end >= 0:
             self.rest = data[end + len(_END) :]
             data, self._held = data[: end + 2], b""
         else:
             held = _held_back(data)
             data, self._held = (data[:-held], data[-held:]) if held else (data, b"")
-        if special == end or special >= len(data):
-            # Each CR has its LF.
-            if counts_differ(data):
-                raise BareLineEndError
-        else:
-            if has_bare_line_end(data):
-                raise BareLineEndError
+        if has_bare_line_end(data):
+            raise BareLineEndError
+        if dot != end:
             # A dot that begins a line was put there in addition.
-            data = data.replace(b"\r\n.", b"\r\n")
+            data = data.replace(_DOT, b"\r\n")
         if not self._begun and data:
             self._begun = True
             data = data[2:]
@@ -71,20 +65,8 @@ def _held_back(data: bytes) -> int:
     return 0
 
 
-def first_special(data: bytes) -> int:
-    """Where the first CR is that more is to be known about: it has no LF, or a dot behind it, or stands at the end of
-    what is there, with its LF or without; the length, where there is none. Most chunks of a message have none, and to
-    find that out by one expression is several times as fast as to count what has to come in pairs."""
-    found = _SPECIAL.search(data)
-    return len(data) if found is None else found.start()
-
-
 def has_bare_line_end(data: bytes) -> bool:
     """Whether a CR or LF stands alone."""
-    return _BARE_CR.search(data) is not None or counts_differ(data)
-
-
-def counts_differ(data: bytes) -> bool:
-    """Whether there are more of CR or of LF. Taken out and not counted: Python takes out single octets with the
-    processor's own search, and counts them one by one."""
-    return len(data.replace(b"\r", b"")) != len(data.replace(b"\n", b""))
+    # What comes in pairs is written over, and what is left looked for: a regular expression takes twice as long.
+    rest = data.replace(b"\r\n", b"  ")
+    return b"\r" in rest or b"\n" in rest

@@ -8,7 +8,7 @@ is to become is for its owner to say: refused, or ``mend_line_ends``.
 import re
 from typing import Final
 
-from mx10.smtp.content import BareLineEndError, counts_differ, first_special, has_bare_line_end
+from mx10.smtp.content import BareLineEndError, has_bare_line_end
 from mx10.values import value_class
 
 _LINE_END: Final = re.compile(rb"\r\n|\r|\n")
@@ -158,16 +158,11 @@ class Outgoing:
         if not data:
             return b""
         begins, self._line_begins = self._line_begins, data.endswith(b"\n")
-        plain = False
-        if not self._whole_lines:
-            # Behind its last line end may come whatever the next chunk begins with.
-            plain = first_special(data) >= len(data) - 2 * self._line_begins
-            if counts_differ(data) if plain else has_bare_line_end(data):
-                raise BareLineEndError
+        if not self._whole_lines and has_bare_line_end(data):
+            raise BareLineEndError
         if self._dots:
             self._see_false_ends(data)
-            if not plain:
-                data = data.replace(b"\r\n.", b"\r\n..")
+            data = data.replace(b"\r\n.", b"\r\n..")
             if begins and data.startswith(b"."):
                 data = b"." + data
         return data
