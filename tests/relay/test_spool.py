@@ -83,7 +83,7 @@ async def test_a_message(spool: Spool, store: Store) -> None:
     assert Envelope.from_json("ann@client.example", str(found)) == envelope
     columns = "message, number, address, domain, node, state, due_at, attempts, options, last"
     found_rows = [Waiting(*row) for row in rows(store, f"SELECT {columns} FROM recipients ORDER BY number")]  # type: ignore[arg-type]
-    assert tuple(found_rows) == taken.recipients
+    assert found_rows == taken.recipients()
     first, second = found_rows
     # Priority counts as waiting; those of whom nobody knows come before all.
     assert (first.state, first.due_at, first.node) == ("queued", arrived - 2 * 600_000, 3)

@@ -148,7 +148,7 @@ class Dispatcher:
     def taken(self, taken: Taken) -> None:
         """A message is in the spool: deliver it, if there is room in memory; else it is found there."""
         envelope = taken.envelope
-        waiting = taken.recipients
+        waiting = taken.recipients()
         by_domain: dict[str, list[Waiting]] = {}
         for each in waiting:
             if each.state != "held":

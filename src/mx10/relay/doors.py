@@ -31,12 +31,14 @@ from mx10.relay.spool.files import remove_strays, remove_unnamed
 from mx10.relay.spool.opening import open_spool
 from mx10.relay.spool.spool import Spool, Taken
 from mx10.relay.spool.writing import Done, Work
-from mx10.relay.values import NODES, Envelope, Waiting
+from mx10.relay.values import NODES, Envelope
 from mx10.resolver import Forwarder
 from mx10.smtp.replies import Reply
 from mx10.store.errors import StoreError, StoreFullError, StoreUnreachableError, UncertainStoreError
 
 SOCKET: Final = "doors.sock"
+AT_ONCE: Final = 8
+"""Frames that are sent together. With more, the other side would have nothing to do for long, and then much."""
 RETRY_SECONDS: Final = 0.2
 """Between two attempts to reach the relay's process."""
 COUNT_SECONDS: Final = 1.0
@@ -89,11 +91,13 @@ class _Frames(asyncio.Protocol):
             self.gone.set_result(None)
 
     def send(self, frame: tuple[Any, ...]) -> None:
-        """Send a frame, with all others of this turn of the loop."""
+        """Send a frame, with others of this turn of the loop."""
         data = marshal.dumps(frame)
         self._out += (len(data).to_bytes(4, "big"), data)
         if len(self._out) == 2:
             self._loop.call_soon(self._flush)
+        elif len(self._out) == 2 * AT_ONCE:
+            self._flush()
 
     def close(self) -> None:
         if self._transport is not None:
@@ -233,8 +237,7 @@ class DoorDesk:
                 content: SpooledContent = (
                     InMemory(row[7] + row[8]) if row[8] is not None else InFile(head, self._spool.path(row[0]), row[5])
                 )
-                waiting = tuple(Waiting(*each) for each in recipients)
-                self._taken(Taken(row[0], Envelope(*envelope), content, waiting, row[1], row[2]))
+                self._taken(Taken(row[0], Envelope(*envelope), content, recipients, row[1], row[2]))
 
         self._spool.put(Work(done, messages=messages, recipients=recipients))
 

@@ -230,8 +230,8 @@ class Relay:
             "accepted",
             message=name_of(taken.message),
             sender=envelope.reverse_path,
-            to=taken.recipients[0].address,
-            recipients=len(taken.recipients),
+            to=taken.address,
+            recipients=len(taken.rows),
             size=taken.content.size,
             client=envelope.client,
         )

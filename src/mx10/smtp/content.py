@@ -9,6 +9,8 @@ from typing import Final
 
 _END: Final = b"\r\n.\r\n"
 _DOT: Final = b"\r\n."
+_CR: Final = 13  # single octets are found by number several times as fast as by what they are, as bytes
+_LF: Final = 10
 
 
 class BareLineEndError(Exception):
@@ -69,4 +71,4 @@ def has_bare_line_end(data: bytes) -> bool:
     """Whether a CR or LF stands alone."""
     # What comes in pairs is written over, and what is left looked for: a regular expression takes twice as long.
     rest = data.replace(b"\r\n", b"  ")
-    return b"\r" in rest or b"\n" in rest
+    return _CR in rest or _LF in rest

@@ -169,7 +169,7 @@ class Outgoing:
 
     def _see_false_ends(self, data: bytes) -> None:
         """With DATA, who drops NULs finds the end of a message in some lines."""
-        if b"\0" not in data and len(self._line) < 2:
+        if 0 not in data and len(self._line) < 2:
             self._line = b"\n" if data.endswith(b"\n") else b""
             return
         data = self._line + data

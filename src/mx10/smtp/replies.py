@@ -1,6 +1,7 @@
 """Replies of SMTP (RFC 5321 section 4.2): three digits, an enhanced status code (RFC 3463), and text."""
 
 import re
+from dataclasses import field
 from functools import lru_cache
 from typing import Final, Literal
 
@@ -40,6 +41,7 @@ class Reply:
     code: int
     enhanced: str | None
     lines: tuple[str, ...]
+    _octets: bytes = field(default=b"", init=False, repr=False, compare=False)
 
     @classmethod
     def of(cls, code: int, enhanced: str | None, text: str) -> "Reply":
@@ -58,6 +60,12 @@ class Reply:
 
     def octets(self) -> bytes:
         """As it goes over the wire. Whatever the text holds, it is a reply of so many lines and no more."""
+        if not self._octets:
+            # Once: most are said again and again.
+            object.__setattr__(self, "_octets", self._composed())
+        return self._octets
+
+    def _composed(self) -> bytes:
         head = f"{self.enhanced} " if self.enhanced else ""
         if len(self.lines) == 1 and self.lines[0].isprintable() and len(self.lines[0]) < _TEXT // 4:
             return f"{self.code} {head}{self.lines[0]}\r\n".encode()

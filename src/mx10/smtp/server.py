@@ -184,6 +184,7 @@ class _Chunk:
 
 
 _OK: Final = Reply.of(250, "2.0.0", "ok")
+_GO_ON: Final = Reply.of(354, None, "go on; end with a dot on a line of its own")
 
 
 class ServerSession:
@@ -257,7 +258,9 @@ class ServerSession:
             self._state = _State.CLOSED
             return [Closing(reply.text)]
         # A wrong password is a mistake too.
-        return self._enough() or self._go_on()
+        if self._errors > self.options.errors:
+            return self._enough()
+        return self._go_on() if self._buffer else []
 
     def to_send(self) -> bytes:
         """What is to be sent now; it is given once."""
@@ -324,7 +327,7 @@ class ServerSession:
             return False
         line, self._buffer = buffer[:end], buffer[end + 1 :]
         # Lines end with CR LF; one that does not may be the second half of somebody else's.
-        if line[-1:] != b"\r" or b"\r" in line[:-1]:
+        if not end or line.find(b"\r") != end - 1:
             events.append(self._close(Reply.of(521, "5.5.2", "lines end with CR LF and nothing else"), "bare CR or LF"))
             return True
         line = line[:-1]
@@ -430,7 +433,7 @@ class ServerSession:
             raise CommandError(503, "5.5.1", "BODY=BINARYMIME goes with BDAT")  # RFC 3030 section 3
         if not transaction.recipients:
             raise CommandError(554, "5.5.1", "no recipient was taken")
-        self._say(Reply.of(354, None, "go on; end with a dot on a line of its own"))
+        self._say(_GO_ON)
         self._reader = DataReader()
         self._state = _State.DATA
 
@@ -533,13 +536,14 @@ class ServerSession:
     # ---------------------------------------------------------------- the message
 
     def _data(self, events: list[Event]) -> None:
-        assert self._reader is not None
-        transaction = self._begun()
+        reader, transaction = self._reader, self._begun()
+        assert reader is not None
         data, self._buffer = self._buffer, b""
-        whole = memoryview(data)
-        for at in range(0, len(data), _PIECE):
+        left: bytes | memoryview = data if len(data) <= _PIECE else memoryview(data)
+        while left:
+            piece, left = left[:_PIECE], left[_PIECE:]
             try:
-                content = self._reader.feed(whole[at : at + _PIECE] if len(data) > _PIECE else data)
+                content = reader.feed(piece)
             except BareLineEndError:
                 events += self._bare()
                 return
@@ -547,8 +551,8 @@ class ServerSession:
                 events += self._take(transaction, content)
                 if self._state is not _State.DATA:
                     return  # there was no end to it
-            if self._reader.rest is not None:
-                self._buffer = self._reader.rest + whole[at + _PIECE :]
+            if reader.rest is not None:
+                self._buffer = reader.rest + left
                 self._reader = None
                 self._end(transaction, events)
                 return

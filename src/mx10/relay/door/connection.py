@@ -44,6 +44,7 @@ from mx10.smtp.syntax import MailParameters
 from mx10.store.errors import StoreError
 from mx10.values import value_class
 
+_LF: Final = 10
 TLS_SECONDS: Final = 30.0
 """How long a handshake may take."""
 _OK: Final = Reply.of(250, "2.1.0", "sender ok")
@@ -106,9 +107,8 @@ class Connection(asyncio.Protocol):
         self._early = b""
         self._before_tls: bytes | None = None
         self._closed = False
-        self.deadline = 0.0
-        self._message_deadline = 0.0
-        self._idle_deadline = self._loop.time() + entrance.times.message
+        self._heard = self._message_began = 0.0
+        self._idle_since = self._loop.time()
 
     # ---------------------------------------------------------------- the socket
 
@@ -175,9 +175,9 @@ class Connection(asyncio.Protocol):
             if len(self._early) > MAX_PIPELINED and self._transport is not None:
                 self._transport.abort()
             return
-        if self._incoming is not None or b"\n" in data:
+        if self._incoming is not None or _LF in data:
             # A command that comes octet by octet has no more time than one that comes at once.
-            self._touch()
+            self._heard = self._loop.time()
         self._handle(self._session.receive(data))
 
     def eof_received(self) -> bool:
@@ -205,15 +205,12 @@ class Connection(asyncio.Protocol):
 
     def expire(self, now: float) -> bool:
         """Close, if it is too slow."""
-        late = (
-            now > self.deadline
-            or (self._message_deadline and now > self._message_deadline)
-            or (not self._message_deadline and now > self._idle_deadline)
-        )
+        times = self._entrance.times
+        late = now > self._heard + times.command or now > (self._message_began or self._idle_since) + times.message
         if late and not self._session.waits:
             self._door.failed(self.visitor, "slow")
             self._say_and_close(_SLOW)
-        return bool(late)
+        return late
 
     def end(self) -> bool:
         """We are about to stop: close, unless a message is just being kept. Returns whether it is closed."""
@@ -223,7 +220,7 @@ class Connection(asyncio.Protocol):
         return True
 
     def _touch(self) -> None:
-        self.deadline = self._loop.time() + self._entrance.times.command
+        self._heard = self._loop.time()
 
     def _read_or_not(self) -> None:
         transport = self._transport
@@ -298,10 +295,8 @@ class Connection(asyncio.Protocol):
 
     def _handle(self, events: list[Event]) -> None:
         """Do what events ask for, and what follows from the replies to them."""
-        session, at = self._session, 0
-        while at < len(events):
-            event = events[at]
-            at += 1
+        session = self._session
+        for event in events:  # and those that are added meanwhile
             if isinstance(event, Content):
                 self._content(event.data)
             elif isinstance(event, Mail):
@@ -481,7 +476,7 @@ class Connection(asyncio.Protocol):
             mail = self._mail
             assert mail is not None
             visitor = self.visitor
-            self._message_deadline = self._loop.time() + self._entrance.times.message
+            self._message_began = self._loop.time()
             self._header = HeaderReader(self._door.hostname)
             incoming = self._incoming = self._door.spool.begin(
                 Envelope(
@@ -513,7 +508,7 @@ class Connection(asyncio.Protocol):
         rest = header.finish()
         if rest or not incoming.size:
             self._put(incoming, header, rest)
-        self._message_deadline = 0.0
+        self._message_began = 0.0
         fault = header.fault or (_LOOP if self._circles(header) else None)
         if fault is not None:
             self._forget()
@@ -622,7 +617,7 @@ class Connection(asyncio.Protocol):
         door = self._door
         if isinstance(outcome, Taken):
             door.counts["accepted", self._entrance.kind] += 1
-            self._idle_deadline = self._loop.time() + self._entrance.times.message
+            self._idle_since = self._loop.time()
             # Even where the client is gone: it is ours now. It may send it again; that is what SMTP does then.
             door.taken(outcome)
             reply = Reply.of(250, "2.0.0", f"kept as {name_of(outcome.message)}")
@@ -639,7 +634,7 @@ class Connection(asyncio.Protocol):
         if self._incoming is not None:
             self._incoming.abandon()
         self._incoming = self._header = None
-        self._message_deadline = 0.0
+        self._message_began = 0.0
 
 
 def _speaks(transport: asyncio.Transport) -> bool:

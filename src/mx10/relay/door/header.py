@@ -33,7 +33,7 @@ class HeaderReader:
     __slots__ = ("_hostname", "_pieces", "_size", "delivered_to", "fault", "fields", "head", "received")
 
     def __init__(self, hostname: str) -> None:
-        self._hostname = hostname.lower().encode()
+        self._hostname = hostname
         self._pieces: list[bytes] | None = []
         self._size = 0
         self.received = 0
@@ -79,16 +79,17 @@ class HeaderReader:
         fields = b"\r\n" + head.lower()
         self.fields = fields
         self.received = len(_RECEIVED.findall(fields))
-        if b"\r\ndelivered-to" in fields:
+        if fields.find(b"\r\ndelivered-to") >= 0:
             found = _DELIVERED.findall(fields)[:1000]
             self.delivered_to = frozenset(each.decode("utf-8", "replace").strip(" \t\r\n<>") for each in found)
-        if b"\r\nauthentication-results" in fields:
+        if fields.find(b"\r\nauthentication-results") >= 0:
             head = _RESULTS.sub(self._unless_ours, b"\r\n" + head)[2:]
         self.head = head
         return head + whole[end:] if end < len(whole) else head
 
     def _unless_ours(self, field: re.Match[bytes]) -> bytes:
-        return b"" if _first_word(field[1]).lower().removesuffix(b".") == self._hostname else field[0]
+        speaks = _first_word(field[1]).lower().removesuffix(b".")
+        return b"" if speaks == self._hostname.lower().encode() else field[0]
 
 
 def _first_word(text: bytes) -> bytes:

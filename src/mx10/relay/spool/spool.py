@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import text
 
@@ -44,14 +44,24 @@ class Times:
 
 @value_class
 class Taken:
-    """A message that is durable now."""
+    """A message that is durable now. ``rows``: of its recipients, as ``spool.writing.RECIPIENT_COLUMNS``."""
 
     message: int
     envelope: Envelope
     content: SpooledContent
-    recipients: tuple[Waiting, ...]
+    rows: Sequence[tuple[Any, ...]]
     arrived_at: int
     expires_at: int
+
+    @property
+    def address(self) -> str:
+        """Of its first recipient."""
+        address: str = self.rows[0][2]
+        return address
+
+    def recipients(self) -> list[Waiting]:
+        """Made when they are asked for: where the door is a process of its own, nobody does there."""
+        return [Waiting(*each) for each in self.rows]
 
 
 class Spool:
@@ -284,8 +294,8 @@ class Incoming:
         else:
             content = InParts(head, spool.store, message, len(head) + self._size)
         usual = now - (envelope.priority * _PRIORITY_MS if envelope.priority and envelope.priority > 0 else 0)
-        waiting = tuple(
-            Waiting(
+        waiting = [
+            (
                 message,
                 number,
                 each.address,
@@ -298,14 +308,12 @@ class Incoming:
                 "",
             )
             for number, each in enumerate(recipients)
-        )
+        ]
         work.envelope = envelope
         work.messages = [
             (message, now, expires, remind, envelope.reverse_path, content.size, envelope.to_json(), head, body)
         ]
-        work.recipients = [
-            (message, w.number, w.address, w.domain, w.node, w.state, w.due_at, 0, w.options, "") for w in waiting
-        ]
+        work.recipients = waiting
         return Taken(message, envelope, content, waiting, now, expires)
 
     def abandon(self) -> None:
