@@ -31,6 +31,7 @@ from mx10.relay.courier.values import (
     nobody,
 )
 from mx10.relay.courier.wire import Timeouts, Wire, cause_of, context_of, trouble_of
+from mx10.relay.turns import TurnEnd
 from mx10.smtp import sending as smtp
 from mx10.smtp.auth import Credentials
 from mx10.smtp.client import ClientSession
@@ -122,6 +123,7 @@ class Links:
         """Until when each waits; as all wait equally long, the first is the next to go."""
         self._timer: asyncio.TimerHandle | None = None
         self._closing: set[asyncio.Task[None]] = set()
+        self._turn_end = TurnEnd()
 
     @property
     def idle(self) -> int:
@@ -146,7 +148,7 @@ class Links:
                 link.hand_over(listener)
                 return link
             link.abort()
-        link = SmtpLink(target, policy, self.options, listener, key, self._keep, self._lost)
+        link = SmtpLink(target, policy, self.options, listener, key, self._keep, self._lost, self._turn_end)
         try:
             await link.open()
         except BaseException:
@@ -220,6 +222,7 @@ class SmtpLink:
         key: _Key,
         keep: Callable[["SmtpLink"], bool],
         lost: Callable[["SmtpLink"], None],
+        turn_end: TurnEnd,
     ) -> None:
         self.target = target
         self.key = key
@@ -234,7 +237,7 @@ class SmtpLink:
         self._options = options
         self._listener = listener
         self._keep = keep
-        self._wire = Wire(options.timeouts, self._tell, lambda: lost(self))
+        self._wire = Wire(options.timeouts, self._tell, lambda: lost(self), turn_end)
 
     @property
     def usable(self) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from mx10.relay.courier.values import StepKind, Trouble
+from mx10.relay.turns import TurnEnd
 from mx10.smtp import sending as smtp
 from mx10.smtp.client import ClientSession
 from mx10.smtp.replies import Reply
@@ -92,7 +93,11 @@ class Wire(asyncio.Protocol):
     """The socket and the clock of a session."""
 
     def __init__(
-        self, timeouts: Timeouts, tell: Callable[[StepKind, str, Reply | None], None], lost: Callable[[], None]
+        self,
+        timeouts: Timeouts,
+        tell: Callable[[StepKind, str, Reply | None], None],
+        lost: Callable[[], None],
+        turn_end: TurnEnd,
     ) -> None:
         self.session = ClientSession(_UNBOUND)
         self.trouble: Trouble | None = None
@@ -101,6 +106,8 @@ class Wire(asyncio.Protocol):
         self._timeouts = timeouts
         self._tell = tell
         self._on_lost = lost
+        self._turn_end = turn_end
+        self._out: list[bytes] = []
         self._transport: asyncio.Transport | None = None
         # What comes before the first TLS of an encrypted port was sent by somebody else: it goes nowhere (None).
         self._begun = False
@@ -180,7 +187,7 @@ class Wire(asyncio.Protocol):
                 self._events.append(event)
         if self._events and self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(None)
-        sent = self._flush()
+        sent = self._speak()
         if replied or sent:
             self._await_reply()
         if self.session.ended:
@@ -199,6 +206,7 @@ class Wire(asyncio.Protocol):
 
     async def drain(self) -> None:
         """Send, and wait until there is room for more."""
+        self._speak()
         self._flush()
         if self._full is not None:
             full = self._full
@@ -230,6 +238,7 @@ class Wire(asyncio.Protocol):
         """Close in order, within a moment."""
         self._wait(None)
         if self._transport is not None:
+            self._flush()
             self._transport.close()
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._timeouts.quit):
@@ -253,14 +262,22 @@ class Wire(asyncio.Protocol):
 
     # The clock.
 
-    def _flush(self) -> bool:
+    def _speak(self) -> bool:
+        """Have what is to be said sent, soon. Returns whether there is anything."""
         for command in self.session.commands():
             self._tell(StepKind.COMMAND, command, None)
         out = self.session.to_send()
         if not out or self._transport is None:
             return False
-        self._transport.write(out)
+        self._out.append(out)
+        if len(self._out) == 1:
+            self._turn_end.then(self._flush)
         return True
+
+    def _flush(self) -> None:
+        out, self._out = self._out, []
+        if out and self._transport is not None and not self._transport.is_closing():
+            self._transport.write(out[0] if len(out) == 1 else b"".join(out))
 
     def _await_reply(self) -> None:
         """A reply has so long from now on, all of it."""

@@ -103,6 +103,7 @@ class Connection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._paused = False
         self._clogged = False
+        self._speaks_soon = False
         self._upgrading = False
         self._early = b""
         self._before_tls: bytes | None = None
@@ -238,6 +239,11 @@ class Connection(asyncio.Protocol):
             self._touch()
             transport.resume_reading()
 
+    def _speak(self) -> None:
+        self._speaks_soon = False
+        if not self._closed:
+            self._flush()
+
     def _flush(self) -> None:
         out = self._session.to_send()
         if out and self._transport is not None:
@@ -313,7 +319,9 @@ class Connection(asyncio.Protocol):
                     events += session.reply(reply)
             else:
                 self._rare(event)
-        self._flush()
+        if not self._speaks_soon:
+            self._speaks_soon = True
+            self._door.turn_end.then(self._speak)
         if self._paused or not session.wants_input or (self._incoming is not None and self._incoming.is_behind):
             self._read_or_not()
 

@@ -18,6 +18,7 @@ from mx10.relay.door.policy import Policy
 from mx10.relay.door.users import Users
 from mx10.relay.door.values import Admitted, Decision, Refused, Visitor
 from mx10.relay.spool.spool import Spool, Taken
+from mx10.relay.turns import TurnEnd
 from mx10.relay.values import Envelope, NewRecipient
 from mx10.smtp.replies import Reply
 from mx10.smtp.syntax import MailParameters, RcptParameters
@@ -128,6 +129,7 @@ class Door:
         self.users = users
         self.hops = hops
         self.ask = ask
+        self.turn_end = TurnEnd()
         self.counts: Counter[tuple[str, str]] = Counter()
         """(what, why): ``accepted`` and ``refused`` with a reason, for the metrics."""
         self._checks = {
