@@ -235,7 +235,7 @@ async def test_what_was_on_its_way_when_the_relays_process_died(config: Config, 
         await relay.desk.__aexit__()
         assert isinstance(await first, UncertainStoreError)
         assert isinstance(await second, UncertainStoreError)
-        names = [name_of(work.messages[0][0]) for work in died]  # type: ignore[arg-type]
+        names = [name_of(work.messages[0][0]) for work in died]
         assert relay.bodies() == set(names)
         relay.spool.put = put  # type: ignore[method-assign]
         async with DoorDesk(relay.spool, relay.folder, relay.taken.append):

@@ -43,6 +43,8 @@ RETRY_SECONDS: Final = 0.2
 """Between two attempts to reach the relay's process."""
 COUNT_SECONDS: Final = 1.0
 """Between two reports of what was counted."""
+_MARSHAL: Final = 2
+"""The version of its format: later ones look for what occurs twice, which hardly anything does."""
 _AWAY: Final = "the relay's process is being started again"
 
 log = get_logger("relay")
@@ -92,7 +94,7 @@ class _Frames(asyncio.Protocol):
 
     def send(self, frame: tuple[Any, ...]) -> None:
         """Send a frame, with others of this turn of the loop."""
-        data = marshal.dumps(frame)
+        data = marshal.dumps(frame, _MARSHAL)
         self._out += (len(data).to_bytes(4, "big"), data)
         if len(self._out) == 2:
             self._loop.call_soon(self._flush)

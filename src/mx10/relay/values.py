@@ -52,6 +52,7 @@ class Ids:
         return self._at << (_NODE_BITS + _COUNT_BITS) | self._node | self._count
 
 
+@lru_cache(maxsize=1024)  # a message is named several times while it passes
 def name_of(message: int) -> str:
     """How people see a message: 13 characters."""
     pairs = _PAIRS

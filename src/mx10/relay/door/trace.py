@@ -32,18 +32,23 @@ def received(
         utf8: the message came with SMTPUTF8.
         priority: the message's (RFC 6710); None: it has none.
     """
-    helo = _ODD.sub("?", visitor.helo)[:_MAX_NAME] or "unknown"
-    host = f"{visitor.name} " if visitor.name else ""
-    literal = visitor.text if len(visitor.address) == 4 else f"IPv6:{visitor.text}"
     tls = f"\r\n\t({visitor.tls})" if visitor.tls else ""
     shown = f"\r\n\tfor <{recipient}>" if recipient and (recipient.isascii() or utf8) else ""
     urgency = "" if priority is None else f"\r\n\tPRIORITY {priority}"
     text = (
-        f"Received: from {helo} ({host}[{literal}])\r\n"
+        f"{_from(visitor.helo, visitor.name, visitor.text)}"
         f"\tby {hostname} with {_protocol(visitor, utf8)} id {name}{tls}{shown}{urgency};\r\n"
         f"\t{date(now // 1000)}\r\n"
     )
     return text.encode()
+
+
+@lru_cache(maxsize=4096)  # the same for all messages of a connection
+def _from(helo: str, name: str, address: str) -> str:
+    """Whom it came from."""
+    helo = _ODD.sub("?", helo)[:_MAX_NAME] or "unknown"
+    literal = f"IPv6:{address}" if ":" in address else address
+    return f"Received: from {helo} ({f'{name} ' if name else ''}[{literal}])\r\n"
 
 
 def _protocol(visitor: Visitor, utf8: bool) -> str:
