@@ -5,6 +5,7 @@ A peer's own file says only how it is configured, how it is started and how it i
 
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -54,15 +55,18 @@ def zone_files(folder: Path) -> list[ZoneFile]:
 
 
 def free_port(address: str = "127.0.0.1") -> int:
-    """A port that nobody uses just now, over UDP nor over TCP."""
+    """A port that nobody uses just now, over UDP nor over TCP.
+
+    None of those that Linux gives to whoever connects, from 32768 on: such a one may be taken before a server listens.
+    """
     for _ in range(100):
         with (
             socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
             socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp,
         ):
-            udp.bind((address, 0))
-            port: int = udp.getsockname()[1]
+            port = random.randrange(10_000, 32_768)
             try:
+                udp.bind((address, port))
                 tcp.bind((address, port))
             except OSError:
                 continue

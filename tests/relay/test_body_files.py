@@ -55,6 +55,16 @@ def test_so_many_are_kept_and_none_that_is_large(folder: Path) -> None:
     assert not list(folder.iterdir())
 
 
+def test_none_is_kept_for_long(folder: Path) -> None:
+    bodies = BodyFiles(folder)
+    write(bodies, 1, b"x")
+    bodies.remove([1])
+    assert bodies.tidy()
+    assert len(spares(folder)) == 1
+    assert not bodies.tidy(0)
+    assert not spares(folder)
+
+
 def test_two_doors_never_write_to_one_file(folder: Path) -> None:
     one, other = BodyFiles(folder), BodyFiles(folder)
     for message in range(6):

@@ -1,8 +1,8 @@
 """The files of large bodies, each named after its message: made, made to last, removed.
 
-A file that is needed no more is kept as a *spare*, and the next body is written over it: under load nothing about a
-file costs as much as to make it. ext4 gives no inode out again within a minute or so after it became free, and looks at
-each of those for every new file.
+A file that is needed no more is a *spare* for some seconds, and the next body is written over it: under load nothing
+about a file costs as much as to make it. ext4 gives no inode out again within a minute or so after it became free, and
+looks at each of those for every new file.
 """
 
 import errno
@@ -24,6 +24,8 @@ SPARES: Final = "spares"
 MAX_SPARES: Final = 64
 SPARE_OCTETS: Final = 1 << 20
 """A larger file is no spare; so they take 64 MiB at most."""
+SPARE_SECONDS: Final = 10.0
+"""So long one waits to be written over. What is in it was delivered, and is not to be read here for ever."""
 _LOOK_SECONDS: Final = 0.1
 """Between two looks for spares, where there was none."""
 _PAGE: Final = 500
@@ -85,6 +87,19 @@ class BodyFiles:
         finally:
             os.close(folder)
 
+    def tidy(self, seconds: float = SPARE_SECONDS) -> bool:
+        """Remove spares that have waited so long. Returns whether there are any left. Never raises."""
+        before, left = time.time() - seconds, False
+        with suppress(OSError):
+            for spare in self._spares.iterdir():
+                with suppress(FileNotFoundError):
+                    # A rename is a change of that.
+                    if spare.stat().st_ctime <= before:
+                        spare.unlink()
+                    else:
+                        left = True
+        return left
+
     def remove(self, messages: Iterable[int]) -> None:
         """Remove what there is of these messages; some of it is kept as spares. Never raises."""
         try:
@@ -105,12 +120,13 @@ class BodyFiles:
 
 
 def remove_strays(store: Store, folder: Path, before: float, ids: int | None = None) -> int:
-    """Remove files of bodies that no message names, and that were last written before a moment (seconds since 1970).
-    Returns how many.
+    """Remove files of bodies that no message names, and that were last written before a moment (seconds since 1970);
+    and all spares. Returns how many of the first.
 
     Args:
         ids: only of messages that had their numbers from there (see ``values.Ids``).
     """
+    BodyFiles(folder).tidy(0)
     names = []
     for entry in os.scandir(folder):
         with suppress(OSError, ValueError):  # it went meanwhile, or is no message's

@@ -16,7 +16,7 @@ from sqlalchemy import text
 
 from mx10.relay.courier.splitting import domain_of
 from mx10.relay.spool.bodies import InFile, InMemory, InParts, SpooledContent
-from mx10.relay.spool.files import BodyFiles, file_error
+from mx10.relay.spool.files import SPARE_SECONDS, BodyFiles, file_error
 from mx10.relay.spool.writing import Done, Work, Writing
 from mx10.relay.values import Envelope, Ids, NewRecipient, Waiting, name_of
 from mx10.store.connect import Store
@@ -100,6 +100,7 @@ class Spool:
         self._writer = writer
         self._leftover: list[int] = []
         """Messages whose files are to be removed."""
+        self._tidying: asyncio.Task[None] | None = None
 
     def begin(self, envelope: Envelope) -> "Incoming":
         """A message that is about to come."""
@@ -159,12 +160,25 @@ class Spool:
         leftover, self._leftover = self._leftover, []
         assert self.files is not None
         self.loop.run_in_executor(None, self.files.remove, leftover)
+        if self._tidying is None:
+            self._tidying = self.loop.create_task(self._tidy(self.files))
+
+    async def _tidy(self, files: BodyFiles) -> None:
+        """Until there is no spare left."""
+        left = True
+        while left:
+            await asyncio.sleep(SPARE_SECONDS)
+            left = await self.loop.run_in_executor(None, files.tidy)
+        self._tidying = None
 
     def close(self) -> None:
         """Write what was handed in, and end."""
         self._writer.close()
+        if self._tidying is not None:
+            self._tidying.cancel()
         if self.files is not None:
             self.files.remove(self._leftover)
+            self.files.tidy(0)
 
 
 class Incoming:
