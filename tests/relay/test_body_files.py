@@ -75,6 +75,18 @@ def test_two_doors_never_write_to_one_file(folder: Path) -> None:
     assert len({each.stat().st_ino for each in written}) == 12
 
 
+def test_a_body_that_is_there_is_never_written_over(folder: Path) -> None:
+    """Where the clock was set back, a number may be given twice."""
+    bodies = BodyFiles(folder)
+    path = write(bodies, 1, b"promised")
+    write(bodies, 2, b"x")
+    bodies.remove([2])
+    with pytest.raises(FileExistsError):
+        bodies.begin(1)
+    assert path.read_bytes() == b"promised"
+    assert len(spares(folder)) == 1
+
+
 def test_one_that_is_begun_is_no_stray_though_it_is_old(folder: Path, store: Store) -> None:
     bodies = BodyFiles(folder)
     os.utime(write(bodies, 1, b"x"), (1, 1))

@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 
 from mx10.relay.door import header as header_module
+from mx10.relay.door.connection import Connection, Entrance, Times
 from mx10.relay.door.door import FREE_BYTES
 from mx10.relay.door.header import HeaderReader
 from mx10.relay.door.users import UsersError, parse_users, to_line
 from mx10.smtp.auth import ScramKeys
+from mx10.smtp.server import ServerOptions
 from tests.nameserver.test_tls import write_certificate
 from tests.relay.running import Client, relay_config, relaying, spooled
 
@@ -178,6 +180,28 @@ async def test_words_before_the_greeting(tmp_path: Path) -> None:
         async with Client.to(port) as later:
             assert (await later.ask("NOOP")).startswith("250")
         assert relay.entrance.door.counts["refused", "protocol"] == 1
+
+
+async def test_a_client_that_reads_nothing_is_noticed_within_a_turn(tmp_path: Path) -> None:
+    """What it is told waits for the end of a turn once, and not for all that the system reads in that."""
+    ours, theirs = socket.socketpair()
+    said: list[bytes] = []
+    transport: Any = SimpleNamespace(
+        get_extra_info=lambda name: {"peername": ("127.0.0.1", 5), "socket": ours}[name],
+        write=said.append,
+        is_closing=lambda: False,
+        abort=lambda: None,
+    )
+    entrance = Entrance("127.0.0.1:25", "mx", ServerOptions("mx.test"), Times(9, 9), None, lambda _: True)
+    with ours, theirs:
+        async with relaying(relay_config(tmp_path)) as (relay, _):
+            connection = Connection(relay.entrance.door, entrance, set(), lambda: 0)
+            connection.connection_made(transport)
+            said.clear()
+            connection.data_received(b"NOOP\r\n")
+            assert not said
+            connection.data_received(b"NOOP\r\n" * 3)
+            assert b"".join(said) == b"250 2.0.0 ok\r\n" * 4
 
 
 async def test_slow_clients(tmp_path: Path) -> None:

@@ -132,6 +132,12 @@ async def test_what_is_given_up(spool: Spool, store: Store) -> None:
         await until(lambda: not list(folder.iterdir()))
 
 
+def test_an_envelope_of_a_later_version_is_read() -> None:
+    envelope = Envelope("ann@client.example", priority=2, whole_lines=True)
+    text = f'{{"later":1,{envelope.to_json()[1:]}'
+    assert Envelope.from_json("ann@client.example", text) == envelope
+
+
 async def test_one_fault_is_not_anothers(spool: Spool, store: Store) -> None:
     twice = spool.begin(Envelope("a@b.example"))
     twice.write(b"x\r\n")

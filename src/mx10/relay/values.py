@@ -86,6 +86,10 @@ def id_of(name: str) -> int:
     return number
 
 
+_KEYS: Final = ("smtputf8", "ret", "envid", "requiretls", "client", "helo", "tls", "user", "vouched", "whole_lines")
+"""Of an envelope as JSON, with ``body`` and ``priority``."""
+
+
 @value_class
 class Envelope:
     """What is known of a message besides its content. The first fields are those of ``smtp.syntax.MailParameters``.
@@ -133,18 +137,7 @@ class Envelope:
         found: dict[str, Any] = {}
         if self.body != "7BIT":
             found["body"] = self.body
-        for key in (
-            "smtputf8",
-            "ret",
-            "envid",
-            "requiretls",
-            "client",
-            "helo",
-            "tls",
-            "user",
-            "vouched",
-            "whole_lines",
-        ):
+        for key in _KEYS:
             if value := getattr(self, key):
                 found[key] = value
         if self.priority is not None:
@@ -172,7 +165,8 @@ class Envelope:
     @classmethod
     def from_json(cls, reverse_path: str, text: str) -> "Envelope":
         """The reverse of ``to_json``."""
-        found = json.loads(text)
+        # What a later version adds does not keep this one from delivering.
+        found = {key: value for key, value in json.loads(text).items() if key in _KEYS or key in ("body", "priority")}
         found["vouched"] = tuple(found.get("vouched", ()))
         return cls(reverse_path, **found)
 

@@ -183,6 +183,8 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         # Nobody who is done with SMTP says so by half of a connection.
+        if not self._closed and not self._upgrading:
+            self._flush()
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -259,6 +261,8 @@ class Connection(asyncio.Protocol):
     def _close(self) -> None:
         self._closed = True
         if self._transport is not None:
+            if not self._upgrading:
+                self._flush()
             self._transport.close()
             # Where it takes nothing any more, what is left to say is not waited for.
             self._loop.call_later(TLS_SECONDS, self._transport.abort)
@@ -267,7 +271,6 @@ class Connection(asyncio.Protocol):
         self._door.failed(self.visitor, refused.what)
         log.info("refused", client=self.visitor.text, what=refused.what, reply=str(refused.reply))
         self._session.refuse(refused.reply)
-        self._flush()
         self._close()
 
     def _later(self, work: Coroutine[Any, Any, None]) -> None:
@@ -319,7 +322,10 @@ class Connection(asyncio.Protocol):
                     events += session.reply(reply)
             else:
                 self._rare(event)
-        if not self._speaks_soon:
+        if self._speaks_soon:
+            # More in the same turn: who sends much and reads nothing is to be noticed before it ends.
+            self._flush()
+        else:
             self._speaks_soon = True
             self._door.turn_end.then(self._speak)
         if self._paused or not session.wants_input or (self._incoming is not None and self._incoming.is_behind):
@@ -352,7 +358,6 @@ class Connection(asyncio.Protocol):
             if event.why:
                 self._door.failed(visitor, "protocol")
                 log.info("connection closed", client=visitor.text, cause=event.why)
-            self._flush()
             self._close()
 
     async def _start_tls(self) -> None:

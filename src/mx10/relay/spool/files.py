@@ -61,15 +61,23 @@ class BodyFiles:
             self._looked = time.monotonic()
             with suppress(OSError):
                 self._known = list(self._spares.iterdir())
+        if self._known and path.exists():
+            # The clock was set back, and a number is given once more: a rename would replace what is there.
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
         while self._known:
             spare = self._known.pop()
             try:
-                # Before it is one of the bodies: one that nobody has written to for long goes as a stray.
-                os.utime(spare)
-                spare.rename(path)
-            except OSError:  # another door has it by now, or the file system will not
+                descriptor = os.open(spare, os.O_WRONLY | os.O_CLOEXEC)
+            except OSError:  # another door has it by now
                 continue
-            return os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                # Before it is one of the bodies: one that nobody has written to for long goes as a stray.
+                os.utime(descriptor)
+                spare.rename(path)
+            except OSError:  # the same; or the file system will not
+                os.close(descriptor)
+                continue
+            return descriptor
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
     def sync(self, descriptor: int, size: int) -> None:
