@@ -305,7 +305,7 @@ async def test_too_many_at_once_are_told_to_come_later(
 ) -> None:
     async with (
         primary(port, says={"RCPT": STALL}).listening(),
-        house(store, port, seconds=0.5) as home,
+        house(store, port, seconds=3.0) as home,
     ):
         answers = await asyncio.gather(*(home.verify(f"u{number}@example.org") for number in range(WAITING + 20)))
         verdicts = [each.verdict for each in answers]
