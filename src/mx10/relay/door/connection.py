@@ -178,7 +178,7 @@ class Connection(asyncio.Protocol):
             return
         if self._incoming is not None or _LF in data:
             # A command that comes octet by octet has no more time than one that comes at once.
-            self._heard = self._loop.time()
+            self._touch()
         self._handle(self._session.receive(data))
 
     def eof_received(self) -> bool:
