@@ -65,6 +65,17 @@ def test_none_is_kept_for_long(folder: Path) -> None:
     assert not spares(folder)
 
 
+def test_none_is_kept_after_the_end(folder: Path) -> None:
+    bodies = BodyFiles(folder)
+    for message in (1, 2):
+        write(bodies, message, b"x")
+    bodies.remove([1])
+    bodies.close()
+    bodies.remove([2])
+    assert not spares(folder)
+    assert not list(folder.iterdir())
+
+
 def test_two_doors_never_write_to_one_file(folder: Path) -> None:
     one, other = BodyFiles(folder), BodyFiles(folder)
     for message in range(6):

@@ -45,6 +45,7 @@ class BodyFiles:
         self._known: list[Path] = []
         """Spares that were there at the last look."""
         self._looked = 0.0
+        self._closed = False
 
     def path(self, message: int) -> Path:
         """The file of a message's body."""
@@ -108,6 +109,11 @@ class BodyFiles:
                         left = True
         return left
 
+    def close(self) -> None:
+        """Keep no spare from now on, whatever another thread is removing. Never raises."""
+        self._closed = True
+        self.tidy(0)
+
     def remove(self, messages: Iterable[int]) -> None:
         """Remove what there is of these messages; some of it is kept as spares. Never raises."""
         try:
@@ -117,7 +123,7 @@ class BodyFiles:
         for message in messages:
             path = self.path(message)
             try:
-                if room > 0 and path.stat().st_size <= SPARE_OCTETS:
+                if room > 0 and not self._closed and path.stat().st_size <= SPARE_OCTETS:
                     path.rename(self._spares / path.name)
                     room -= 1
                     continue

@@ -177,8 +177,8 @@ class Spool:
         if self._tidying is not None:
             self._tidying.cancel()
         if self.files is not None:
+            self.files.close()
             self.files.remove(self._leftover)
-            self.files.tidy(0)
 
 
 class Incoming:
