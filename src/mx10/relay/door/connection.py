@@ -1,5 +1,5 @@
-"""One connection at the door: what comes from the socket goes to a ``ServerSession``, its events to the ``Door``, the
-replies back. The only room of the door with sockets.
+"""One connection at the door: what comes from the socket goes to a ``ServerSession``, its events to ``Receiving`` and
+the ``Door``, the replies back. The only room of the door with sockets.
 
 What can be answered at once is; for what has to wait (DNS, the disk, a filter) the session keeps what was pipelined
 behind it, and the socket is not read when that is too much.
@@ -11,17 +11,12 @@ import select
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import replace
 from typing import Any, Final, cast
 
 from mx10.logs import get_logger
-from mx10.relay.courier.values import Content as Readable
-from mx10.relay.door.door import Door, Judged, error_reply, failure_reply
-from mx10.relay.door.header import HeaderReader
-from mx10.relay.door.trace import date, no_results, received
+from mx10.relay.door.door import Door, failure_reply
+from mx10.relay.door.receiving import Receiving
 from mx10.relay.door.values import Kind, Refused, Visitor
-from mx10.relay.spool.spool import Incoming, Taken
-from mx10.relay.values import Envelope, NewRecipient, name_of
 from mx10.smtp.replies import Reply
 from mx10.smtp.server import (
     MAX_PIPELINED,
@@ -40,19 +35,13 @@ from mx10.smtp.server import (
     ServerSession,
     StartTls,
 )
-from mx10.smtp.syntax import MailParameters
-from mx10.store.errors import StoreError
 from mx10.values import value_class
 
 _LF: Final = 10
 TLS_SECONDS: Final = 30.0
 """How long a handshake may take."""
-_OK: Final = Reply.of(250, "2.1.0", "sender ok")
-_SLOWER: Final = Reply.of(250, "2.3.6", "0 is its priority: only users and trusted networks may ask for a higher one")
-_RECIPIENT_OK: Final = Reply.of(250, "2.1.5", "recipient ok")
 _WELCOME: Final = Reply.of(235, "2.7.0", "welcome")
 _WRONG: Final = Reply.of(535, "5.7.8", "user name or password is wrong")
-_LOOP: Final = Reply.of(554, "5.4.6", "the message goes in circles: it was here before, or passed on too often")
 _SLOW: Final = Reply.of(421, "4.4.2", "that took too long; come again")
 _ENDING: Final = Reply.of(421, "4.3.2", "we are closing for a moment; come again")
 
@@ -95,11 +84,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._session: ServerSession
         self.visitor: Visitor
-        self._incoming: Incoming | None = None
-        self._header: HeaderReader | None = None
-        self._mail: MailParameters | None = None
-        self._recipients: list[NewRecipient] = []
-        self._named: set[str] = set()
+        self._receiving: Receiving
         self._task: asyncio.Task[None] | None = None
         self._paused = False
         self._clogged = False
@@ -108,8 +93,7 @@ class Connection(asyncio.Protocol):
         self._early = b""
         self._before_tls: bytes | None = None
         self._closed = False
-        self._heard = self._message_began = 0.0
-        self._idle_since = self._loop.time()
+        self._heard = 0.0
 
     # ---------------------------------------------------------------- the socket
 
@@ -138,6 +122,7 @@ class Connection(asyncio.Protocol):
             tls=tls_first,
             nonce=secrets.token_urlsafe(18) if entrance.options.mechanisms else "",
         )
+        self._receiving = Receiving(self._door, self.visitor, self._clock, self._later, self._answer)
         self._here.add(self)
         self._touch()
         decision = self._door.connect(self.visitor)
@@ -176,7 +161,7 @@ class Connection(asyncio.Protocol):
             if len(self._early) > MAX_PIPELINED and self._transport is not None:
                 self._transport.abort()
             return
-        if self._incoming is not None or _LF in data:
+        if self._receiving.incoming is not None or _LF in data:
             # A command that comes octet by octet has no more time than one that comes at once.
             self._touch()
         self._handle(self._session.receive(data))
@@ -194,7 +179,8 @@ class Connection(asyncio.Protocol):
         self._here.discard(self)
         if self._task is not None and self._task is not asyncio.current_task():
             self._task.cancel()
-        self._forget()
+        self._receiving.is_over = True
+        self._receiving.forget()
         self._door.left(self.visitor)
 
     def pause_writing(self) -> None:
@@ -208,8 +194,8 @@ class Connection(asyncio.Protocol):
 
     def expire(self, now: float) -> bool:
         """Close, if it is too slow."""
-        times = self._entrance.times
-        late = now > self._heard + times.command or now > (self._message_began or self._idle_since) + times.message
+        times, receiving = self._entrance.times, self._receiving
+        late = now > self._heard + times.command or now > (receiving.began or receiving.idle_since) + times.message
         if late and not self._session.waits:
             self._door.failed(self.visitor, "slow")
             self._say_and_close(_SLOW)
@@ -229,13 +215,14 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if transport is None or self._closed or self._upgrading or transport.is_closing():
             return
-        behind = self._incoming is not None and self._incoming.is_behind
+        incoming = self._receiving.incoming
+        behind = incoming is not None and incoming.is_behind
         stop = self._clogged or behind or not self._session.wants_input
         if stop and not self._paused:
             self._paused = True
             transport.pause_reading()
-            if behind and self._incoming is not None:
-                self._incoming.when_written(self._read_or_not)
+            if behind and incoming is not None:
+                incoming.when_written(self._read_or_not)
         elif self._paused and not stop:
             self._paused = False
             self._touch()
@@ -259,7 +246,7 @@ class Connection(asyncio.Protocol):
             self._close()
 
     def _close(self) -> None:
-        self._closed = True
+        self._closed = self._receiving.is_over = True
         if self._transport is not None:
             if not self._upgrading:
                 self._flush()
@@ -281,10 +268,10 @@ class Connection(asyncio.Protocol):
         try:
             await work
         except (asyncio.CancelledError, ConnectionError):
-            self._forget()
+            self._receiving.forget()
         except Exception as error:
             log.exception("a connection failed", client=self.visitor.text)
-            self._forget()
+            self._receiving.forget()
             if self._session.waits and not self._closed:
                 self._handle(self._session.reply(failure_reply(error)))
             else:
@@ -304,20 +291,20 @@ class Connection(asyncio.Protocol):
 
     def _handle(self, events: list[Event]) -> None:
         """Do what events ask for, and what follows from the replies to them."""
-        session = self._session
+        session, receiving = self._session, self._receiving
         for event in events:  # and those that are added meanwhile
             if isinstance(event, Content):
-                self._content(event.data)
+                receiving.content(event.data)
             elif isinstance(event, Mail):
-                reply = self._on_mail(event.parameters)
+                reply = receiving.mail(event.parameters)
                 if reply is not None:
                     events += session.reply(reply)
             elif isinstance(event, Rcpt):
-                reply = self._on_recipient(event.parameters)
+                reply = receiving.recipient(event.parameters)
                 if reply is not None:
                     events += session.reply(reply)
             elif isinstance(event, ContentEnds):
-                reply = self._on_end()
+                reply = receiving.end()
                 if reply is not None:
                     events += session.reply(reply)
             else:
@@ -328,18 +315,26 @@ class Connection(asyncio.Protocol):
         else:
             self._speaks_soon = True
             self._door.turn_end.then(self._speak)
-        if self._paused or not session.wants_input or (self._incoming is not None and self._incoming.is_behind):
+        incoming = receiving.incoming
+        if self._paused or not session.wants_input or (incoming is not None and incoming.is_behind):
             self._read_or_not()
+
+    def _answer(self, reply: Reply) -> None:
+        """What had to wait is decided."""
+        if not self._closed:
+            # The time that took was not the client's.
+            self._touch()
+            self._handle(self._session.reply(reply))
 
     def _rare(self, event: Event) -> None:
         visitor = self.visitor
         if isinstance(event, Hello):
             visitor.helo, visitor.esmtp = event.name, event.esmtp
         elif isinstance(event, Reset):
-            self._forget()
+            self._receiving.forget()
         elif isinstance(event, StartTls):
             self._flush()
-            self._forget()
+            self._receiving.forget()
             # From here on nothing is read that is not encrypted (RFC 3207 section 5).
             self._upgrading = True
             if self._transport is not None:
@@ -354,7 +349,7 @@ class Connection(asyncio.Protocol):
             visitor.user = event.user
             log.info("logged in", user=event.user, client=visitor.text)
         elif isinstance(event, Closing):
-            self._forget()
+            self._receiving.forget()
             if event.why:
                 self._door.failed(visitor, "protocol")
                 log.info("connection closed", client=visitor.text, cause=event.why)
@@ -429,225 +424,6 @@ class Connection(asyncio.Protocol):
             wrong = self._door.failed(self.visitor, "password") or _WRONG
             log.warning("not logged in", user=user[:64], client=self.visitor.text)
         self._handle(self._session.reply(_WELCOME if right else wrong))
-
-    # ---------------------------------------------------------------- a message
-
-    def _on_mail(self, parameters: MailParameters) -> Reply | None:
-        fine = _OK
-        if parameters.priority and parameters.priority > 0 and not self.visitor.may_relay:
-            # RFC 6710 section 4.1: anybody would be the first in the queue else.
-            parameters, fine = replace(parameters, priority=0), _SLOWER
-        self._mail = parameters
-        self._recipients, self._named = [], set()
-        decision = self._door.mail(self.visitor, parameters)
-        if decision is None:
-            return fine
-        if isinstance(decision, Refused):
-            return self._refuse(decision.reply, decision.what)
-        self._later(self._decide(decision, fine))
-        return None
-
-    def _on_recipient(self, parameters: Any) -> Reply | None:
-        assert self._mail is not None
-        admitted = self._door.recipient(self.visitor, self._mail, parameters)
-        if isinstance(admitted, (NewRecipient, Refused)):
-            return self._admitted(admitted, parameters.recipient)
-        self._later(self._admit(admitted, parameters.recipient))
-        return None
-
-    async def _admit(self, awaited: Any, recipient: str) -> None:
-        admitted = await awaited
-        if not self._closed:
-            self._handle(self._session.reply(self._admitted(admitted, recipient)))
-
-    def _admitted(self, admitted: NewRecipient | Refused, recipient: str) -> Reply:
-        if isinstance(admitted, Refused):
-            return self._refuse(admitted.reply, admitted.what, recipient)
-        if admitted.address not in self._named:
-            # Named twice it gets one copy.
-            self._named.add(admitted.address)
-            self._recipients.append(admitted)
-        return _RECIPIENT_OK
-
-    async def _decide(self, decision: Any, fine: Reply) -> None:
-        refused = await decision
-        if not self._closed:
-            reply = fine if refused is None else self._refuse(refused.reply, refused.what)
-            self._handle(self._session.reply(reply))
-
-    def _refuse(self, reply: Reply, what: str, recipient: str = "") -> Reply:
-        reply = self._door.failed(self.visitor, what) or reply
-        sender = self._mail.reverse_path if self._mail is not None else ""
-        whom = {"to": recipient} if recipient else {}
-        visitor = self.visitor
-        log.info("refused", client=visitor.text, helo=visitor.helo, sender=sender, **whom, what=what, reply=str(reply))
-        return reply
-
-    def _content(self, data: bytes) -> None:
-        incoming = self._incoming
-        if incoming is None:
-            mail = self._mail
-            assert mail is not None
-            visitor = self.visitor
-            self._message_began = self._loop.time()
-            self._header = HeaderReader(self._door.hostname)
-            incoming = self._incoming = self._door.spool.begin(
-                Envelope(
-                    mail.reverse_path,
-                    mail.body,
-                    mail.smtputf8,
-                    mail.ret,
-                    mail.envid,
-                    mail.requiretls,
-                    mail.priority,
-                    visitor.text,
-                    visitor.helo,
-                    visitor.tls,
-                    visitor.user,
-                    # The session sees to it, but for BINARYMIME.
-                    whole_lines=mail.body != "BINARYMIME",
-                )
-            )
-        assert self._header is not None
-        if kept := self._header.feed(data):
-            self._put(incoming, self._header, kept)
-
-    def _on_end(self) -> Reply | None:
-        if self._incoming is None:
-            self._content(b"")
-        incoming, header = self._incoming, self._header
-        assert incoming is not None
-        assert header is not None
-        rest = header.finish()
-        if rest or not incoming.size:
-            self._put(incoming, header, rest)
-        self._message_began = 0.0
-        fault = header.fault or (_LOOP if self._circles(header) else None)
-        if fault is not None:
-            self._forget()
-            return self._refuse(fault, "loop" if fault is _LOOP else "header")
-        if self._door.wants_judging(self.visitor, incoming.envelope, self._recipients):
-            self._later(self._judge(incoming))
-        else:
-            self._keep(incoming, self._nothing_found() + self._head(incoming), self._recipients)
-        return None
-
-    def _circles(self, header: HeaderReader) -> bool:
-        if header.received >= self._door.hops:
-            return True
-        return bool(header.delivered_to) and any(
-            each.address.lower() in header.delivered_to for each in self._recipients
-        )
-
-    def _head(self, incoming: Incoming) -> bytes:
-        now, only = self._clock(), self._recipients[0].address if len(self._recipients) == 1 else ""
-        utf8 = incoming.envelope.smtputf8
-        return received(
-            self.visitor,
-            self._door.hostname,
-            incoming.name,
-            now,
-            recipient=only,
-            utf8=utf8,
-            priority=incoming.envelope.priority,
-        )
-
-    def _nothing_found(self) -> bytes:
-        """Stands in a stranger's message for what would be found out about its sender."""
-        return b"" if self.visitor.may_relay else no_results(self._door.hostname)
-
-    def _put(self, incoming: Incoming, header: HeaderReader, kept: bytes) -> None:
-        """A piece of the message; the first one has all of its header."""
-        if not incoming.size and self.visitor.kind != "mx":
-            # RFC 6409 section 8; before filters see it, as they may sign it.
-            if not header.has(b"date"):
-                incoming.write(f"Date: {date(self._clock() // 1000)}\r\n".encode())
-            if not header.has(b"message-id"):
-                incoming.write(f"Message-ID: <{incoming.name}@{self._door.hostname}>\r\n".encode())
-        incoming.write(kept)
-
-    async def _judge(self, incoming: Incoming) -> None:
-        try:
-            content = await incoming.so_far()
-        except StoreError as error:
-            self._forget()
-            self._kept(error)
-            return
-        judged: Judged = await self._door.judge(self.visitor, incoming.envelope, self._recipients, content)
-        if self._closed:
-            return
-        if judged.reply is not None:
-            self._forget()
-            self._handle(self._session.reply(self._refuse(judged.reply, "filter")))
-            return
-        if judged.discarded:
-            self._forget()
-            self._door.counts["discarded", "filter"] += 1
-            self._handle(self._session.reply(Reply.of(250, "2.0.0", "ok")))
-            return
-        if judged.content is not None:
-            incoming = await self._replaced(incoming, judged.content)
-        if judged.reverse_path is not None:
-            incoming.envelope = replace(incoming.envelope, reverse_path=judged.reverse_path)
-        incoming.vouch(judged.vouched)
-        incoming.held = bool(judged.held)
-        recipients = self._recipients if judged.recipients is None else list(judged.recipients)
-        # Filters write what they found into the header, if they say it.
-        found = judged.head or (b"" if judged.content is not None else self._nothing_found())
-        self._keep(incoming, found + self._head(incoming), recipients)
-
-    async def _replaced(self, incoming: Incoming, content: Readable) -> Incoming:
-        """A message as filters want it, in the place of the one that came.
-
-        Raises:
-            OSError: what came cannot be read.
-        """
-        # What a filter gives as a line is not known.
-        new = self._door.spool.begin(replace(incoming.envelope, whole_lines=False))
-        is_ascii = True
-        try:
-            async for chunk in content.chunks():
-                is_ascii = is_ascii and chunk.isascii()
-                new.write(chunk)
-                if new.is_behind:
-                    written = asyncio.Event()
-                    new.when_written(written.set)
-                    await written.wait()
-        except BaseException:
-            new.abandon()
-            raise
-        if not is_ascii and new.envelope.body == "7BIT":
-            new.envelope = replace(new.envelope, body="8BITMIME")
-        incoming.abandon()
-        self._incoming = new
-        return new
-
-    def _keep(self, incoming: Incoming, head: bytes, recipients: list[NewRecipient]) -> None:
-        self._incoming = self._header = None
-        incoming.commit(head, recipients, self._kept)
-
-    def _kept(self, outcome: Taken | StoreError) -> None:
-        door = self._door
-        if isinstance(outcome, Taken):
-            door.counts["accepted", self._entrance.kind] += 1
-            self._idle_since = self._loop.time()
-            # Even where the client is gone: it is ours now. It may send it again; that is what SMTP does then.
-            door.taken(outcome)
-            reply = Reply.of(250, "2.0.0", f"kept as {name_of(outcome.message)}")
-        else:
-            door.failed(self.visitor, "spool")
-            log.error("a message could not be kept", client=self.visitor.text, cause=str(outcome))
-            reply = error_reply(outcome)
-        if not self._closed:
-            self._touch()
-            self._handle(self._session.reply(reply))
-
-    def _forget(self) -> None:
-        """There is no message any more."""
-        if self._incoming is not None:
-            self._incoming.abandon()
-        self._incoming = self._header = None
-        self._message_began = 0.0
 
 
 def _speaks(transport: asyncio.Transport) -> bool:
