@@ -14,9 +14,7 @@ from typing import Final
 
 from mx10.smtp.auth import Credentials, ScramKeys
 from mx10.smtp.login import Login as ClientLogin
-from mx10.smtp.replies import Reply
-from mx10.smtp.server import (
-    MAX_PIPELINED,
+from mx10.smtp.receiving import (
     Closing,
     Content,
     ContentEnds,
@@ -29,9 +27,10 @@ from mx10.smtp.server import (
     Reset,
     Scram,
     ServerOptions,
-    ServerSession,
     StartTls,
 )
+from mx10.smtp.replies import Reply
+from mx10.smtp.server import MAX_PIPELINED, ServerSession
 from mx10.smtp.syntax import MailParameters
 
 _FEW: Final = ("PIPELINING", "8BITMIME", "ENHANCEDSTATUSCODES")

@@ -17,7 +17,7 @@ from mx10.relay.door.door import FREE_BYTES
 from mx10.relay.door.header import HeaderReader
 from mx10.relay.door.users import UsersError, parse_users, to_line
 from mx10.smtp.auth import ScramKeys
-from mx10.smtp.server import ServerOptions
+from mx10.smtp.receiving import ServerOptions
 from tests.nameserver.test_tls import write_certificate
 from tests.relay.running import Client, relay_config, relaying, spooled
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from mx10.smtp import Reply, ServerOptions, ServerSession
 from mx10.smtp.auth import ScramKeys
-from mx10.smtp.server import (
+from mx10.smtp.receiving import (
     Closing,
     Content,
     ContentEnds,

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from mx10.smtp import Reply, ServerOptions, ServerSession
 from mx10.smtp.auth import MECHANISMS
-from mx10.smtp.server import MAX_COMMAND, MAX_PIPELINED, Hello, LoggedIn, Reset, StartTls
+from mx10.smtp.receiving import Hello, LoggedIn, Reset, StartTls
+from mx10.smtp.server import MAX_COMMAND, MAX_PIPELINED
 from tests.smtp.talking import GREETING, OPTIONS, Receiver, receiver
 
 MAIL = b"MAIL FROM:<ann@one.test>\r\nRCPT TO:<bob@two.test>\r\n"

@@ -18,21 +18,9 @@ from mx10.lab.plan import MailPlace
 from mx10.logs import get_logger
 from mx10.relay.door.trace import received
 from mx10.relay.door.values import Visitor
+from mx10.smtp.receiving import Closing, Content, ContentEnds, Event, Hello, Mail, Rcpt, Reset, ServerOptions, StartTls
 from mx10.smtp.replies import Reply
-from mx10.smtp.server import (
-    MAX_PIPELINED,
-    Closing,
-    Content,
-    ContentEnds,
-    Event,
-    Hello,
-    Mail,
-    Rcpt,
-    Reset,
-    ServerOptions,
-    ServerSession,
-    StartTls,
-)
+from mx10.smtp.server import MAX_PIPELINED, ServerSession
 from mx10.smtp.syntax import RcptParameters
 
 MAX_MESSAGE: Final = 10 << 20

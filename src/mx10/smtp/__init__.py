@@ -9,9 +9,10 @@ What may live here: RFC 5321 and its extensions. What may not: who is allowed to
 """
 
 from mx10.smtp.client import ClientSession
+from mx10.smtp.receiving import ServerOptions
 from mx10.smtp.replies import Reply
 from mx10.smtp.sending import ClientOptions
-from mx10.smtp.server import ServerOptions, ServerSession
+from mx10.smtp.server import ServerSession
 from mx10.smtp.syntax import MailParameters, RcptParameters
 
 __all__ = [

@@ -16,9 +16,23 @@ from typing import Final
 
 from mx10.smtp.auth import Credentials, Exchange, MechanismError, ScramKeys, begin
 from mx10.smtp.content import BareLineEndError, DataReader, has_bare_line_end
+from mx10.smtp.receiving import (
+    Closing,
+    Content,
+    ContentEnds,
+    Event,
+    Hello,
+    LoggedIn,
+    Login,
+    Mail,
+    Rcpt,
+    Reset,
+    Scram,
+    ServerOptions,
+    StartTls,
+)
 from mx10.smtp.replies import Reply
-from mx10.smtp.syntax import CommandError, MailParameters, RcptParameters, parse_mail, parse_rcpt
-from mx10.values import value_class
+from mx10.smtp.syntax import CommandError, MailParameters, parse_mail, parse_rcpt
 
 MAX_COMMAND: Final = 4096
 """Octets of a command line: 512 and what extensions add, of which RFC 3461 and RFC 6531 add most (RFC 5321 section
@@ -33,119 +47,6 @@ _BDAT: Final = re.compile(r"(\d{1,12})( +LAST)?", re.ASCII | re.IGNORECASE)
 """What stands behind BDAT: nothing but ASCII, so that whoever stands before us sees the same end of a message."""
 _FOREIGN: Final = frozenset({"GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT"})
 """A browser that was talked into speaking to us sends commands of its own behind these."""
-
-
-@value_class
-class ServerOptions:
-    """What a session offers, and its limits.
-
-    Attributes:
-        hostname: our name, for the greeting.
-        size: octets of the largest message.
-        recipients: of one message; more are told to come with the next (452).
-        mails: messages of one connection.
-        errors: mistakes after which the connection is closed.
-        starttls: offer it, while there is no TLS yet.
-        mechanisms: of AUTH, once there is TLS.
-        plaintext_auth: offer AUTH without TLS too.
-        extensions: names of further ones that are offered as they are.
-    """
-
-    hostname: str
-    size: int = 50 << 20
-    recipients: int = 1000
-    mails: int = 10_000
-    errors: int = 10
-    starttls: bool = False
-    mechanisms: tuple[str, ...] = ()
-    plaintext_auth: bool = False
-    extensions: tuple[str, ...] = (
-        "PIPELINING",
-        "8BITMIME",
-        "SMTPUTF8",
-        "CHUNKING",
-        "BINARYMIME",
-        "ENHANCEDSTATUSCODES",
-        "DSN",
-        "MT-PRIORITY",
-    )
-
-
-@value_class
-class Hello:
-    """The client said who it is; a message begun is none. Answered already."""
-
-    name: str
-    esmtp: bool
-
-
-@value_class
-class Mail:
-    """A sender; wants a reply."""
-
-    parameters: MailParameters
-
-
-@value_class
-class Rcpt:
-    """A recipient; wants a reply."""
-
-    parameters: RcptParameters
-
-
-@value_class
-class Content:
-    """A piece of the message."""
-
-    data: bytes
-
-
-@value_class
-class ContentEnds:
-    """The message is whole; wants the reply that takes it, or does not. ``size`` in octets."""
-
-    size: int
-
-
-@value_class
-class Reset:
-    """The message begun is none; forget it. Answered already, where something is to be answered."""
-
-
-@value_class
-class StartTls:
-    """Send what is to be sent, speak TLS, and then call ``tls_started``."""
-
-
-@value_class
-class Login:
-    """A user name with a password; wants a reply: 235 2.7.0, or 535 5.7.8."""
-
-    credentials: Credentials
-
-
-@value_class
-class Scram:
-    """Whose keys are needed; give them to ``scram_keys``."""
-
-    user: str
-
-
-@value_class
-class LoggedIn:
-    """A user has shown to know the password. Answered already."""
-
-    user: str
-
-
-@value_class
-class Closing:
-    """Send what is to be sent, and close. ``why``: for the log; empty after QUIT."""
-
-    why: str = ""
-
-
-Event = Hello | Mail | Rcpt | Content | ContentEnds | Reset | StartTls | Login | Scram | LoggedIn | Closing
 
 
 class _FatalError(Exception):

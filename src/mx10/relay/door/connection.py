@@ -17,9 +17,7 @@ from mx10.logs import get_logger
 from mx10.relay.door.door import Door, failure_reply
 from mx10.relay.door.receiving import Receiving
 from mx10.relay.door.values import Kind, Refused, Visitor
-from mx10.smtp.replies import Reply
-from mx10.smtp.server import (
-    MAX_PIPELINED,
+from mx10.smtp.receiving import (
     Closing,
     Content,
     ContentEnds,
@@ -32,9 +30,10 @@ from mx10.smtp.server import (
     Reset,
     Scram,
     ServerOptions,
-    ServerSession,
     StartTls,
 )
+from mx10.smtp.replies import Reply
+from mx10.smtp.server import MAX_PIPELINED, ServerSession
 from mx10.values import value_class
 
 _LF: Final = 10

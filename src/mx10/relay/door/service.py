@@ -33,8 +33,8 @@ from mx10.relay.door.vouch import Voucher
 from mx10.relay.spool.spool import Spool, Taken
 from mx10.resolver import Forwarder
 from mx10.smtp.auth import MECHANISMS
+from mx10.smtp.receiving import ServerOptions
 from mx10.smtp.replies import Reply
-from mx10.smtp.server import ServerOptions
 from mx10.store.connect import Store
 
 _SWEEP_SECONDS: Final = 1.0
