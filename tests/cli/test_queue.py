@@ -135,6 +135,32 @@ def test_explaining(queue: Run, names: dict[str, str]) -> None:
     assert told["attempts"][0]["reached"] is False
 
 
+def test_explaining_what_a_message_says_of_tls(queue: Run, tmp_path: Path) -> None:
+    """It outlives the relay; the field is passed on."""
+    config = relay_config(tmp_path, trusted=("127.0.0.0/8",), probe_seconds=3600, probe_longest_seconds=3600)
+    content = b"Subject: hello\r\nTLS-Required: No\r\n\r\nbody\r\n"
+
+    async def fill() -> str:
+        async with relaying(config) as (_, port), Client.to(port) as client:
+            name = (await client.send(content, "ada@one.example")).split()[-1]
+            await until(config, "SELECT COUNT(*) FROM attempts", [(1,)])
+            return name
+
+    async def again() -> None:
+        async with relaying(config):
+            await until(config, "SELECT COUNT(*) FROM attempts", [(2,)])
+
+    name = asyncio.run(fill())
+    asyncio.run(again())
+    code, out, _ = queue("explain", name)
+    assert code == 0
+    assert "\nIts header says TLS-Required: No; TLS is insisted on only where somebody chose that here.\n" in out
+    # The second attempt was watched.
+    assert "the message says TLS-Required: No; it goes without TLS, too" in out
+    assert json.loads(queue("explain", "--json", name)[1])["recipients"][0]["tls_optional"] is True
+    assert "\r\nTLS-Required: No\r\n" in spooled(config, "SELECT CAST(body AS TEXT) FROM messages")[0][0]
+
+
 def test_explaining_attempts(queue: Run, names: dict[str, str], tmp_path: Path) -> None:
     """Whatever hosts and nameservers say stays text."""
 

@@ -99,6 +99,22 @@ def second(**more: Any) -> Talker:
     return Talker(address="127.9.0.2", **more)
 
 
+def test_a_message_that_does_not_insist_on_tls(tmp_path: Path, capsys: Capture) -> None:
+    """RFC 8689 section 4.2.2; --requiretls is heard before the header (section 4.1)."""
+    file = tmp_path / "message.eml"
+    file.write_bytes(b"Subject: hello\nTLS-Required: no\n\nworld\n")
+    host = first()
+    with hosts(host, second()) as port:
+        assert send(str(file), port, "--to", "bob@example.org") == 0
+        assert "\n  the message says TLS-Required: No; it goes without TLS, too\n" in capsys.readouterr().out
+        assert send(str(file), port, "--to", "bob@example.org", "--tls", "encrypted") == 3
+        said = "the message says TLS-Required: No, but tls=encrypted was chosen here, and holds"
+        assert capsys.readouterr().out.count(said) == 2
+        assert send(str(file), port, "--to", "bob@example.org", "--requiretls") != 0
+        assert "TLS-Required" not in capsys.readouterr().out
+    assert host.messages == [b"Subject: hello\r\nTLS-Required: no\r\n\r\nworld\r\n"]
+
+
 def test_each_step_is_shown(message: str, capsys: Capture) -> None:
     host = first()
     with hosts(host) as port:

@@ -204,3 +204,11 @@ def test_a_server_whose_tls_does_not_work(folder: Path, capsys: Capture, tmp_pat
         assert outcome["outcome"] == "delivered"
         assert any("once more without" in step for step in steps)
         assert body(server.messages(1)[-1]) == b"a\n"
+        # RFC 8689 section 4.2.2: it is delivered all the same, with the field; who chose a policy is obeyed.
+        file.write_bytes(b"Subject: x\r\nTLS-Required: No\r\n\r\nb\r\n")
+        _, (outcome,) = send(capsys, BOB, *at, "--tls", "verified", str(file))
+        assert (outcome["outcome"], outcome["stage"]) == ("later", "tls")
+        steps, (outcome,) = send(capsys, BOB, *at, str(file))
+        assert outcome["outcome"] == "delivered"
+        assert any("TLS-Required: No" in step for step in steps)
+        assert b"\nTLS-Required: No\n" in server.messages(2)[-1]

@@ -36,8 +36,9 @@ def letter(
     *,
     reverse_path: str = "alice@example.net",
     requiretls: bool = False,
+    tls_optional: bool = False,
 ) -> Letter:
-    return Letter("0123456789ABC", reverse_path, Octets(data), requiretls=requiretls)
+    return Letter("0123456789ABC", reverse_path, Octets(data), requiretls=requiretls, tls_optional=tls_optional)
 
 
 def addressees(*names: str) -> tuple[Addressee, ...]:

@@ -44,10 +44,11 @@ async def attempt(
     *,
     limits: Limits | None = None,
     requiretls: bool = False,
+    tls_optional: bool = False,
 ) -> list[Fate]:
     return await deliver(
         way,
-        letter(requiretls=requiretls),
+        letter(requiretls=requiretls, tls_optional=tls_optional),
         who,
         connect=net.connect,
         hosts=net,
@@ -233,6 +234,28 @@ async def test_where_tls_is_demanded_nothing_goes_in_the_clear(policy: TlsPolicy
     (fate,) = await attempt(net, plan(("mx1", MX1), ("mx2", MX2), tls=policy))
     assert (fate.end, fate.stage) == (End.LATER, Stage.TLS)
     assert all(TlsPolicy.NEVER not in host.opened for host in net.hosts.values())
+
+
+async def test_a_message_may_say_that_tls_is_not_required() -> None:
+    """RFC 8689 section 4.2.2: TLS is tried, and is not what it fails for."""
+    net = Net({MX1: Host(tls=Trouble.TLS)})
+    (fate,) = await attempt(net, tls_optional=True)
+    assert fate.end is End.DELIVERED
+    assert net.hosts[MX1].opened == [TlsPolicy.OPPORTUNISTIC, TlsPolicy.NEVER]
+    assert [step.text for step in net.steps if step.kind is StepKind.POLICY] == [
+        "the message says TLS-Required: No; it goes without TLS, too"
+    ]
+
+
+@pytest.mark.parametrize("policy", [TlsPolicy.ENCRYPTED, TlsPolicy.VERIFIED])
+async def test_what_was_chosen_here_is_not_weakened_by_a_header(policy: TlsPolicy) -> None:
+    net = Net({MX1: Host(tls=Trouble.TLS)})
+    (fate,) = await attempt(net, plan(("mx1", MX1), tls=policy), tls_optional=True)
+    assert (fate.end, fate.stage) == (End.LATER, Stage.TLS)
+    assert net.hosts[MX1].opened == [policy]
+    assert [step.text for step in net.steps if step.kind is StepKind.POLICY] == [
+        f"the message says TLS-Required: No, but tls={policy} was chosen here, and holds"
+    ]
 
 
 async def test_requiretls_goes_to_nobody_who_does_not_promise_it() -> None:

@@ -16,6 +16,7 @@ from mx10.relay.door.connection import Connection, Entrance, Times
 from mx10.relay.door.door import FREE_BYTES
 from mx10.relay.door.header import HeaderReader
 from mx10.relay.door.users import UsersError, parse_users, to_line
+from mx10.relay.values import Envelope
 from mx10.smtp.auth import ScramKeys
 from mx10.smtp.receiving import ServerOptions
 from tests.nameserver.test_tls import write_certificate
@@ -299,6 +300,24 @@ async def test_who_logs_in_may_send_anywhere(tmp_path: Path, secured: dict[str, 
         assert b"\r\nMessage-ID: <" in head
 
 
+@pytest.mark.parametrize("extra", ["", " REQUIRETLS"])
+async def test_requiretls_is_heard_before_the_header(tmp_path: Path, secured: dict[str, Any], extra: str) -> None:
+    """RFC 8689 section 4.1."""
+    config = relay_config(tmp_path, **secured)
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    async with relaying(config) as (_, port), Client.to(port) as client:
+        await client.ask("STARTTLS")
+        await asyncio.wait_for(client.writer.start_tls(context), 10)
+        await client.ask("EHLO client.example")
+        content = b"TLS-Required: No\r\nSubject: x\r\n\r\nbody"
+        assert (await client.send(content, "ada@ours.example", extra=extra)).startswith("250 2.0.0")
+    ((found, body),) = spooled(config, "SELECT envelope, body FROM messages")
+    envelope = Envelope.from_json("ann@client.example", found)
+    assert (envelope.requiretls, envelope.tls_optional) == (bool(extra), not extra)
+    assert body == content + b"\r\n"
+
+
 async def test_commands_behind_starttls_are_forgotten(tmp_path: Path, secured: dict[str, Any]) -> None:
     config = relay_config(tmp_path, **secured)
     context = ssl.create_default_context()
@@ -378,6 +397,25 @@ def test_nobody_else_speaks_in_our_name(words: bytes) -> None:
 def test_what_others_found_out_stays(words: bytes) -> None:
     message = b"Authentication-Results: " + words + b"\r\n\r\n"
     assert HeaderReader("mx.mx10.test").feed(message) == message
+
+
+@pytest.mark.parametrize(
+    ("header", "optional"),
+    [
+        (b"TLS-Required: No\r\n", True), (b"tls-required:NO\r\n", True),
+        (b"A: b\r\nTLS-Required:\r\n no \r\nC: d\r\n", True),
+        (b"TLS-Required: Yes\r\n", False), (b"TLS-Required: No, thanks\r\n", False), (b"TLS-Required: N o\r\n", False),
+        (b"TLS-Required: (x) No\r\n", False), (b"TLS-Required:\r\n", False), (b"TLS-Required: No\r\n way\r\n", False),
+        (b"TLS-Required: No\r\nTLS-Required: No\r\n", False), (b"X-TLS-Required: No\r\n", False),
+        (b"Subject: TLS-Required: No\r\n", False), (b"Subject: x\r\n TLS-Required: No\r\n", False), (b"", False),
+    ],
+)  # fmt: skip
+def test_who_does_not_insist_on_tls(header: bytes, optional: bool) -> None:
+    """RFC 8689 section 3."""
+    reader = HeaderReader("mx.mx10.test")
+    message = header + b"\r\nTLS-Required: No\r\n"
+    assert reader.feed(message) == message
+    assert reader.tls_optional is optional
 
 
 @pytest.mark.parametrize(

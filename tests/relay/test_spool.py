@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,15 @@ def test_an_envelope_of_a_later_version_is_read() -> None:
     envelope = Envelope("ann@client.example", priority=2, whole_lines=True)
     text = f'{{"later":1,{envelope.to_json()[1:]}'
     assert Envelope.from_json("ann@client.example", text) == envelope
+
+
+def test_tls_that_is_optional_is_remembered() -> None:
+    """By the spool, and on the way from a door in another process; an envelope of before does not know of it."""
+    envelope = Envelope("ann@client.example", "8BITMIME", client="192.0.2.1", whole_lines=True, tls_optional=True)
+    assert Envelope.from_json("ann@client.example", envelope.to_json()) == envelope
+    assert Envelope(*envelope.fields()) == envelope
+    before = '{"body":"8BITMIME","client":"192.0.2.1","whole_lines":true}'
+    assert Envelope.from_json("ann@client.example", before) == replace(envelope, tls_optional=False)
 
 
 async def test_one_fault_is_not_anothers(spool: Spool, store: Store) -> None:

@@ -317,6 +317,7 @@ def _credentials(args: argparse.Namespace) -> "Credentials | None":
 def _letter(args: argparse.Namespace, sender: str) -> "Letter":
     from mx10.relay.courier.send import Octets
     from mx10.relay.courier.values import Letter
+    from mx10.relay.door.header import HeaderReader
     from mx10.smtp.outgoing import examine, mend_line_ends
 
     if args.priority is not None and not -9 <= args.priority <= 9:
@@ -327,6 +328,9 @@ def _letter(args: argparse.Namespace, sender: str) -> "Letter":
         raise UsageError("send: --envid: at most 100 characters of ASCII (RFC 3461 section 4.4)")
     content = mend_line_ends(b"" if args.dry_run and args.file is None else _message(args.file))
     facts = examine(content)
+    header = HeaderReader("")
+    header.feed(content)
+    header.finish()
     return Letter(
         "-",
         sender,
@@ -337,6 +341,7 @@ def _letter(args: argparse.Namespace, sender: str) -> "Letter":
         args.envid,
         args.requiretls,
         args.priority,
+        tls_optional=header.tls_optional and not args.requiretls,
     )
 
 
@@ -397,6 +402,8 @@ class _Shown:
             print(f"  ready for mail, {text}")
         elif step.kind is StepKind.TLS:
             print(f"  TLS: {text}")
+        elif step.kind is StepKind.POLICY:
+            print(f"  {text}")
         elif step.kind is StepKind.FAILED:
             print(style.paint(f"  failed: {text}", "yellow"))
         elif step.kind in (StepKind.PLAIN, StepKind.PASSED_OVER):

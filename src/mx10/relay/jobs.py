@@ -68,4 +68,5 @@ def letter_of(message: Message, content: Content) -> Letter:
         envelope.requiretls,
         envelope.priority,
         envelope.whole_lines,
+        envelope.tls_optional,
     )

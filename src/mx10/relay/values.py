@@ -86,7 +86,19 @@ def id_of(name: str) -> int:
     return number
 
 
-_KEYS: Final = ("smtputf8", "ret", "envid", "requiretls", "client", "helo", "tls", "user", "vouched", "whole_lines")
+_KEYS: Final = (
+    "smtputf8",
+    "ret",
+    "envid",
+    "requiretls",
+    "client",
+    "helo",
+    "tls",
+    "user",
+    "vouched",
+    "whole_lines",
+    "tls_optional",
+)
 """Of an envelope as JSON, with ``body`` and ``priority``."""
 
 
@@ -101,6 +113,7 @@ class Envelope:
         user: who was logged in.
         vouched: domains that SPF or DKIM vouch for, and that are aligned with the sender's.
         whole_lines: it was seen that no CR or LF stands alone in the content.
+        tls_optional: its header says ``TLS-Required: No`` (RFC 8689), and its sender did not ask for REQUIRETLS.
     """
 
     reverse_path: str
@@ -116,10 +129,17 @@ class Envelope:
     user: str = ""
     vouched: tuple[str, ...] = ()
     whole_lines: bool = False
+    tls_optional: bool = False
 
     def to_json(self) -> str:
         """All but the reverse-path, without what is as usual."""
-        if self.ret is None and self.envid is None and self.priority is None and not self.vouched:
+        if (
+            self.ret is None
+            and self.envid is None
+            and self.priority is None
+            and not self.vouched
+            and not self.tls_optional
+        ):
             # The messages of one connection have this in common.
             return _common(
                 self.body,
@@ -160,6 +180,7 @@ class Envelope:
             self.user,
             self.vouched,
             self.whole_lines,
+            self.tls_optional,
         )
 
     @classmethod

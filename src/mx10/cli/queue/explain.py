@@ -59,6 +59,10 @@ def run(args: argparse.Namespace, context: Context) -> int:
     print(f"Message {first.name} of {sender}, {size_text(first.size)}")
     print(f"came {ago(first.arrived_at, moment)} ({clock_time(first.arrived_at)}) {origin}")
     print(f"and is kept until {clock_time(first.expires_at)}.")
+    if envelope.requiretls:
+        print("Its sender asks for TLS all the way (REQUIRETLS).")
+    if envelope.tls_optional:
+        print("Its header says TLS-Required: No; TLS is insisted on only where somebody chose that here.")
     by_number: dict[int, list[Attempt]] = {}
     for one in history:
         by_number.setdefault(one.number, []).append(one)

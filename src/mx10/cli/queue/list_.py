@@ -134,5 +134,7 @@ def as_json(each: "Entry") -> dict[str, object]:
         "attempts": waiting.attempts,
         "client": envelope.client,
         "user": envelope.user,
+        "requiretls": envelope.requiretls,
+        "tls_optional": envelope.tls_optional,
         "last": each.last or None,
     }

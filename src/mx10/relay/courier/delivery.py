@@ -11,6 +11,8 @@ which of them is next and what was said of each recipient (pure), ``deliver`` go
 - All of the content out and no reply: nobody else is asked now, and the message is sent again later. It may come twice.
 - A target that others found down is passed over; whoever tries it nevertheless is the probe (``Hosts``).
 - TLS that is opportunistic and fails: the same address once more in the clear. Never with REQUIRETLS (RFC 8689).
+- ``TLS-Required: No`` asks that no policy of the recipient's domain be in the way (RFC 8689 section 4.2.2). None is
+  followed here but what somebody chose for us, and what anybody may write into a header does not weaken that.
 """
 
 from collections.abc import Callable, Sequence
@@ -373,6 +375,8 @@ class _Attempt:
         policy = TlsPolicy.VERIFIED if self.letter.requiretls else target.tls
         if self.listener is not nobody:
             self._tell(StepKind.CONNECTING, str(target), target)
+            if self.letter.tls_optional:
+                self._tell(StepKind.POLICY, _optional(policy), target)
         try:
             link = await self.connect(target, policy, self.listener)
         except ConnectionTrouble as trouble:
@@ -472,6 +476,13 @@ class _Attempt:
             return
         host, address = (target.host, target.text) if target is not None else ("", "")
         self.listener(Step(kind, self.clock(), text, host, address, recipient, reply))
+
+
+def _optional(policy: TlsPolicy) -> str:
+    """What becomes of a message that says ``TLS-Required: No``."""
+    if policy in (TlsPolicy.ENCRYPTED, TlsPolicy.VERIFIED):
+        return f"the message says TLS-Required: No, but tls={policy} was chosen here, and holds"
+    return "the message says TLS-Required: No; it goes without TLS, too"
 
 
 def _together(

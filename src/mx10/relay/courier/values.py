@@ -102,7 +102,8 @@ class Addressee:
 @value_class
 class Letter:
     """One message. The fields of its envelope are those of ``smtp.syntax.MailParameters``; ``name``: as people see it
-    in the queue (13 characters); ``whole_lines``: it was seen that no CR or LF stands alone in the content."""
+    in the queue (13 characters); ``whole_lines``: it was seen that no CR or LF stands alone in the content;
+    ``tls_optional``: its header says ``TLS-Required: No`` (RFC 8689)."""
 
     name: str
     reverse_path: str
@@ -114,6 +115,7 @@ class Letter:
     requiretls: bool = False
     priority: int | None = None
     whole_lines: bool = False
+    tls_optional: bool = False
 
 
 @value_class
@@ -163,6 +165,8 @@ class StepKind(StrEnum):
     PASSED_OVER = "passed-over"
     """A target is known to be down, or was given up together with another."""
     CONNECTING = "connecting"
+    POLICY = "policy"
+    """What the message asks for, and what is demanded of TLS."""
     CONNECTED = "connected"
     """Greeting and EHLO went well."""
     TLS = "tls"

@@ -12,6 +12,7 @@ MAX_HEADER: Final = 1 << 18
 _RECEIVED: Final = re.compile(rb"\r\nreceived[ \t]*:")
 _DELIVERED: Final = re.compile(rb"\r\ndelivered-to[ \t]*:((?:[^\r\n]|\r\n[ \t])*)")
 _RESULTS: Final = re.compile(rb"\r\nauthentication-results[ \t]*:((?:[^\r\n]|\r\n[ \t])*)", re.IGNORECASE)
+_TLS_REQUIRED: Final = re.compile(rb"\r\ntls-required:((?:[^\r\n]|\r\n[ \t])*)")
 _WORD: Final = re.compile(rb'"((?:[^"\\]|\\.)*)"|([^\s;("]*)', re.DOTALL)
 
 TOO_LONG: Final = Reply.of(552, "5.3.4", f"the header of a message has up to {MAX_HEADER >> 10} KiB here")
@@ -26,11 +27,22 @@ class HeaderReader:
     Attributes:
         received: how often it was passed on, as it says.
         delivered_to: addresses, in lower case.
+        tls_optional: it says ``TLS-Required: No``.
         head: the header with the empty line behind it; without one, where the message has no body.
         fault: why the message cannot be taken.
     """
 
-    __slots__ = ("_hostname", "_pieces", "_size", "delivered_to", "fault", "fields", "head", "received")
+    __slots__ = (
+        "_hostname",
+        "_pieces",
+        "_size",
+        "delivered_to",
+        "fault",
+        "fields",
+        "head",
+        "received",
+        "tls_optional",
+    )
 
     def __init__(self, hostname: str) -> None:
         self._hostname = hostname
@@ -38,6 +50,7 @@ class HeaderReader:
         self._size = 0
         self.received = 0
         self.delivered_to: frozenset[str] = frozenset()
+        self.tls_optional = False
         self.head = b""
         self.fields = b""
         """The header in lower case, with a line end before each field."""
@@ -83,6 +96,10 @@ class HeaderReader:
         if fields.find(b"\r\ndelivered-to") >= 0:
             found = _DELIVERED.findall(fields)[:1000]
             self.delivered_to = frozenset(each.decode("utf-8", "replace").strip(" \t\r\n<>") for each in found)
+        if fields.find(b"\r\ntls-required:") >= 0:
+            # RFC 8689 section 3: it says that and nothing else, and it is there once.
+            found = _TLS_REQUIRED.findall(fields)
+            self.tls_optional = len(found) == 1 and found[0].strip(b" \t\r\n") == b"no"
         if fields.find(b"\r\nauthentication-results") >= 0:
             head = _RESULTS.sub(self._unless_ours, b"\r\n" + head)[2:]
         self.head = head

@@ -181,6 +181,8 @@ class Receiving:
         if fault is not None:
             self.forget()
             return self._refuse(fault, "loop" if fault is _LOOP else "header")
+        if header.tls_optional:
+            _note_tls(incoming, header)
         if self._door.wants_judging(self._visitor, incoming.envelope, self._recipients):
             self._later(self._judge(incoming))
         else:
@@ -241,10 +243,12 @@ class Receiving:
         """
         # What a filter gives as a line is not known.
         new = self._door.spool.begin(replace(incoming.envelope, whole_lines=False))
+        header = HeaderReader(self._door.hostname)
         is_ascii = True
         try:
             async for chunk in content.chunks():
                 is_ascii = is_ascii and chunk.isascii()
+                header.feed(chunk)
                 new.write(chunk)
                 if new.is_behind:
                     written = asyncio.Event()
@@ -255,6 +259,8 @@ class Receiving:
             raise
         if not is_ascii and new.envelope.body == "7BIT":
             new.envelope = replace(new.envelope, body="8BITMIME")
+        header.finish()
+        _note_tls(new, header)
         incoming.abandon()
         self.incoming = new
         return new
@@ -291,3 +297,12 @@ class Receiving:
             door.failed(visitor, "spool")
             log.error("a message could not be kept", client=visitor.text, cause=str(outcome))
             self._answer(error_reply(outcome))
+
+
+def _note_tls(incoming: Incoming, header: HeaderReader) -> None:
+    """Whether its header says that it may go without TLS; who asked for REQUIRETLS is not heard (RFC 8689 section
+    4.1)."""
+    envelope = incoming.envelope
+    optional = header.tls_optional and not envelope.requiretls
+    if optional is not envelope.tls_optional:
+        incoming.envelope = replace(envelope, tls_optional=optional)

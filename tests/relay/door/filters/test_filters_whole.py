@@ -94,6 +94,29 @@ async def test_lines_that_a_filter_gave_are_looked_at_once_more(tmp_path: Path, 
 
 
 @pytest.mark.parametrize(
+    ("header", "edit", "optional"),
+    [
+        (b"TLS-Required: No\r\n", b"\0\0\0\1TLS-Required\0\0", False),
+        (b"TLS-Required: No\r\n", b"\0\0\0\1Subject\0better\0", True),
+        (b"", b"\0\0\0\1TLS-Required\0No\0", True),
+    ],
+)
+async def test_a_filter_may_say_whether_tls_is_required(
+    tmp_path: Path, header: bytes, edit: bytes, optional: bool
+) -> None:
+    """What counts is the header that goes on (RFC 8689 section 3)."""
+    async with Milter({"E": packet("m", edit) + CONTINUE}).listening() as milter:
+        config = filtered(relay_config(tmp_path), f"milter:127.0.0.1:{milter.port}")
+        async with relaying(config) as (_, port), Client.to(port) as client:
+            assert (await client.send(header + BODY, "ada@ours.example")).startswith("250 2.0.0")
+        with open_spool(config).store.read() as connection:
+            envelope = connection.exec_driver_sql("SELECT envelope FROM messages").scalar_one()
+        ((_, data, _, _),) = await kept(config)
+    assert Envelope.from_json("", envelope).tls_optional is optional
+    assert (b"\r\nTLS-Required: No\r\n" in data) is optional
+
+
+@pytest.mark.parametrize(
     ("answer", "reply", "states"),
     [
         (packet("r"), "550 5.7.1 a filter here does not want", None),
