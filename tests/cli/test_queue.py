@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import json
+import os
+import pwd
 import re
 import sys
 from collections.abc import Callable
@@ -245,10 +247,22 @@ def test_what_does_not_wait(queue: Run, names: dict[str, str]) -> None:
     code, _, err = queue("explain", gone)
     assert (code, err) == (
         1,
-        f"mx10 queue: {gone} does not wait: it was delivered or returned, as the log tells, or deleted by somebody\n",
+        f"mx10 queue: {gone} does not wait: it was delivered, returned or deleted, as the log tells\n",
     )
     assert queue("show", gone)[0] == 1
     assert queue("hold", gone)[:2] == (1, "there is no such mail, or it is held already\n")
+
+
+def test_who_gave_a_command(queue: Run, names: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUDO_USER", "carol")
+    assert queue("hold", names["ada"])[0] == 0
+    monkeypatch.delenv("SUDO_USER")
+    assert queue("release", names["ada"])[0] == 0
+    told = [json.loads(row[0]) for row in spooled(relay_config(tmp_path), "SELECT line FROM spool_orders ORDER BY id")]
+    assert [(each["event"], each["by"]) for each in told] == [
+        ("queue hold", "carol"),
+        ("queue release", pwd.getpwuid(os.getuid()).pw_name),
+    ]
 
 
 def test_steering(queue: Run, names: dict[str, str], tmp_path: Path) -> None:

@@ -184,7 +184,7 @@ def test_settings_of_a_zone(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_store(capsys: pytest.CaptureFixture[str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "there is no store" in run(capsys, "store", "show", code=3)
     assert run(capsys, "store", "upgrade") == (
-        f"setting up version 0002\n{folder}/mx10.db is as this program needs it\n"
+        f"setting up version 0003\n{folder}/mx10.db is as this program needs it\n"
     )
     assert run(capsys, "store", "upgrade") == f"{folder}/mx10.db is as this program needs it\n"
     assert "version" in run(capsys, "store", "show")

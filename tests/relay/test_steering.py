@@ -1,7 +1,10 @@
 """What commands do to mail while the relay works on it: all that is meant and nothing else, on both databases."""
 
 import asyncio
+import io
+import json
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import text
 
+from mx10 import logs
 from mx10.config import Config
 from mx10.relay.basics import clock
 from mx10.relay.spool import steering
 from mx10.relay.spool.opening import open_spool
 from mx10.relay.spool.reading import totals
 from mx10.relay.spool.selection import Selection
-from mx10.relay.values import APART, NewRecipient, State, Waiting, name_of
+from mx10.relay.values import APART, NewRecipient, State, Waiting, id_of, name_of
 from tests.relay.running import Client, empty, relay_config, relaying, spooled, until
 from tests.relay.talker import STALL, Talker
 
@@ -36,7 +40,7 @@ def steer(config: Config, how: Any, selection: Selection = Selection()) -> int: 
     """As a command does it, from another process."""
     opened = open_spool(config)
     try:
-        count: int = how(opened, selection, clock())
+        count: int = how(opened, selection, clock(), "ann")
         return count
     finally:
         opened.store.close()
@@ -95,6 +99,87 @@ def test_pieces(tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch)
     # Each message at least once, and in order: the relay reads on from where it was.
     noted = [row[0] for row in spooled(config, "SELECT message FROM spool_changes ORDER BY id")]
     assert set(noted) == set(range(1, 13))
+
+
+@pytest.fixture
+def logged() -> Iterator[Callable[[], list[dict[str, Any]]]]:
+    """What the log has of commands."""
+    stream = io.StringIO()
+    logs.configure("info", "json", stream)
+    yield lambda: [
+        each for each in map(json.loads, stream.getvalue().splitlines()) if each["event"].startswith("queue ")
+    ]
+    logs.configure()
+
+
+async def eventually(found: Callable[[], list[dict[str, Any]]], count: int) -> list[dict[str, Any]]:
+    async with asyncio.timeout(20):
+        while len(found()) < count:  # noqa: ASYNC110  # a log tells nobody
+            await asyncio.sleep(0.02)
+    return found()
+
+
+async def test_the_log_tells_what_became_of_a_message(
+    tmp_path: Path, store_url: str, logged: Callable[[], list[dict[str, Any]]]
+) -> None:
+    config = to(1, tmp_path, store_url)
+    async with relaying(config) as (_, port):
+        async with Client.to(port) as client:
+            named = (await client.send(MESSAGE, "ada@ours.example", "bob@ours.example")).split()[-1]
+        await until(config, "SELECT COUNT(*) FROM attempts", [(2,)])
+        one = Selection(messages=(id_of(named),))
+        before = clock()
+        for count, how in enumerate((steering.retry, steering.hold, steering.release), 1):
+            assert steer(config, how, one) == 2
+            await eventually(logged, count)
+        # Nothing is told of what was not done.
+        assert steer(config, steering.hold, Selection(domain="elsewhere.example")) == 0
+        chosen = Selection(sender="@client.example", recipient="bob@ours.example", states=("queued",), before=clock())
+        assert steer(config, steering.delete, chosen) == 1
+        assert steer(config, steering.bounce) == 1
+        told = await eventually(logged, 5)
+    assert [(each["event"], each["messages"], each["recipients"]) for each in told] == [
+        ("queue retry", [named], 2),
+        ("queue hold", [named], 2),
+        ("queue release", [named], 2),
+        ("queue delete", [named], 1),
+        ("queue bounce", [named], 1),
+    ]
+    assert {(each["level"], each["part"], each["by"]) for each in told} == {("info", "relay", "ann")}
+    assert all(before <= each["at"] <= clock() for each in told)
+    assert [each.get("selection") for each in told[:3]] == [None] * 3
+    said = {"sender": "@client.example", "recipient": "bob@ours.example", "states": ["queued"], "before": chosen.before}
+    assert [each["selection"] for each in told[3:]] == [said, {"all": True}]
+    assert spooled(config, "SELECT COUNT(*) FROM spool_orders") == [(0,)]
+
+
+async def test_the_log_tells_what_was_done_while_no_relay_ran(
+    tmp_path: Path, store_url: str, logged: Callable[[], list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each message once, a hundred in a line, and whoever gives commands for ever fills no disk."""
+    monkeypatch.setattr(steering, "_KEPT", 5)
+    config = to(1, tmp_path, store_url)
+    fill(config, 250, 2)
+    assert steer(config, steering.hold) == 500
+    assert steer(config, steering.delete, Selection(sender="")) == 0
+    assert steer(config, steering.delete) == 500
+    assert logged() == []
+    async with relaying(config):
+        told = await eventually(logged, 5)
+    assert [(each["event"], len(each["messages"]), each["recipients"]) for each in told] == [
+        ("queue hold", 100, 200),
+        ("queue hold", 50, 100),
+        *[("queue delete", 100, 200)] * 2,
+        ("queue delete", 50, 100),
+    ]
+    deleted = [name for each in told[2:] for name in each["messages"]]
+    assert deleted == [name_of(message) for message in range(1, 251)]
+    # The next one has nothing to tell.
+    async with relaying(config) as (_, port):
+        async with Client.to(port) as client:
+            named = (await client.send(MESSAGE, "ada@ours.example")).split()[-1]
+        assert steer(config, steering.hold) == 1
+        assert (await eventually(logged, 6))[5:] == [{**logged()[-1], "event": "queue hold", "messages": [named]}]
 
 
 def test_mail_comes_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -277,7 +277,7 @@ def test_a_newer_store_is_left_alone(store: Store) -> None:
 
 
 def test_an_older_store_has_to_be_upgraded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mx10.store.versions.VERSIONS", ("0001", "0002", "9998"))
+    monkeypatch.setattr("mx10.store.versions.VERSIONS", ("0001", "0002", "0003", "9998"))
     monkeypatch.setattr("mx10.store.versions.CURRENT", "9998")
     for create in (False, True):
         with pytest.raises(OlderStoreError, match="make a backup, then run `mx10 store upgrade`"):

@@ -1,5 +1,6 @@
 """What every verb of the command line is given."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,3 +26,15 @@ class Context:
     file: Path | None
     lab: bool
     style: Style
+
+
+def login() -> str:
+    """Who gives the command, also behind sudo."""
+    import pwd
+
+    if user := os.environ.get("SUDO_USER"):
+        return user
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid {os.getuid()}"

@@ -25,6 +25,7 @@ from mx10.relay.queue import DOWN_LOADED, SLOW_MS, SLOW_TIMES, Hop
 from mx10.relay.settling import Settler
 from mx10.relay.spool.opening import Opened
 from mx10.relay.spool.spool import Taken
+from mx10.relay.spool.steering import take_orders
 from mx10.relay.values import Waiting, name_of
 from mx10.store.errors import StoreError
 
@@ -140,6 +141,8 @@ class Dispatcher:
         self._more_domains = False
         self._wake = asyncio.Event()
         self._change = 0
+        self._ordered = True
+        """Commands may have done what the log does not know of."""
         self.counts: Counter[str] = Counter()
         self.tallies = Tallies()
 
@@ -694,6 +697,7 @@ class Dispatcher:
             self._change, ids, everything = await loading.in_thread(loading.changes, self._opened, self._change)
         except StoreError:
             return
+        self._ordered = self._ordered or everything or bool(ids)
         if everything:
             self.forget(None)
             await self._scan()
@@ -713,6 +717,18 @@ class Dispatcher:
                         self._probe_now(hop)
             if any(each.state == "return" for each in recipients):
                 self._settler.look_now()
+        if self._ordered:
+            await self._tell_orders()
+
+    async def _tell_orders(self) -> None:
+        """Write into the log what commands did, also while no relay ran."""
+        try:
+            while orders := await loading.in_thread(take_orders, self._opened):
+                for event, values in orders:
+                    log.info(event, **values)
+        except StoreError:
+            return  # the next look tries again
+        self._ordered = False
 
     def forget(self, messages: set[int] | None) -> None:
         """Take messages out of memory, those that are on their way just now as soon as they have been tried; None:

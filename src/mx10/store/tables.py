@@ -190,6 +190,16 @@ spool_changes: Final = Table(
 )
 """What commands did to the spool; the relay reads on from where it was."""
 
+spool_orders: Final = Table(
+    "spool_orders",
+    metadata,
+    Column("id", _ID, primary_key=True, autoincrement=True),
+    Column("at", BigInteger, nullable=False),
+    Column("line", Text, nullable=False),  # JSON: the event for the log
+    sqlite_autoincrement=True,
+)
+"""The same for people: the relay writes it into its log, and it goes."""
+
 nodes: Final = Table(
     "nodes",
     metadata,

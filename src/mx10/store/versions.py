@@ -7,7 +7,7 @@ from mx10.store.errors import NewerStoreError, NoStoreError, NotAStoreError, Old
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-VERSIONS: Final = ("0001", "0002")
+VERSIONS: Final = ("0001", "0002", "0003")
 """Versions this program knows, oldest first; the files in ``migrations/versions`` (a test holds them equal)."""
 
 CURRENT: Final = VERSIONS[-1]

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from mx10.cli import ABSENT, NO_ANSWER, OK, UsageError
-from mx10.cli.context import Context
+from mx10.cli.context import Context, login
 from mx10.relay.values import id_of
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def fail(error: Exception, code: int = NO_ANSWER) -> int:
 def steer(
     args: argparse.Namespace,
     context: Context,
-    act: "Callable[[Opened, Selection, int], int]",
+    act: "Callable[[Opened, Selection, int, str], int]",
     done: str,
     nothing: str = "there is no such mail",
 ) -> int:
@@ -149,7 +149,7 @@ def steer(
         raise UsageError("queue: which mail? name messages, or say --domain, --sender, …; --all means all of it")
     try:
         with spool(context) as opened:
-            count = act(opened, selection, now())
+            count = act(opened, selection, now(), login())
     except StoreError as error:
         return fail(error)
     if args.json:

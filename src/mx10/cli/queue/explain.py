@@ -40,9 +40,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
     except StoreError as error:
         return fail(error, NO_ANSWER)
     if not found:
-        what = (
-            f"{name_of(args.id)} does not wait: it was delivered or returned, as the log tells, or deleted by somebody"
-        )
+        what = f"{name_of(args.id)} does not wait: it was delivered, returned or deleted, as the log tells"
         return fail(LookupError(what), ABSENT)
     if args.json:
         told = [{"recipient": each.number, "at": each.at, **each.outcome} for each in history]

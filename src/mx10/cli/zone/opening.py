@@ -1,14 +1,13 @@
 """What the verbs of ``mx10 zone`` share: opening the ledger, who the author is, and errors as words."""
 
 import argparse
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from mx10.cli import ABSENT, NO_ANSWER, UsageError
-from mx10.cli.context import Context
+from mx10.cli.context import Context, login
 
 if TYPE_CHECKING:
     from mx10.zones.ledger import Author, ChangeSet, Ledger
@@ -63,16 +62,7 @@ def author(args: argparse.Namespace) -> "Author":
 
     if args.force and not args.message.strip():
         raise UsageError("zone: --force needs --message: say why the rule is overridden")
-    return Author(os.environ.get("SUDO_USER") or _login(), args.message)
-
-
-def _login() -> str:
-    import pwd
-
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return f"uid {os.getuid()}"
+    return Author(login(), args.message)
 
 
 @contextmanager

@@ -35,6 +35,21 @@ class Selection:
         """Nothing was said."""
         return self == Selection()
 
+    def said(self) -> dict[str, Any]:
+        """What was said besides names of messages, for people."""
+        if self.is_everything:
+            return {"all": True}
+        found = {
+            "domain": self.domain,
+            "sender": self.sender,
+            "recipient": self.recipient,
+            "states": list(self.states),
+            "before": self.before,
+            "deferred": self.deferred,
+        }
+        # An empty sender is one; nothing else that is empty was said.
+        return {key: value for key, value in found.items() if value or (key == "sender" and value is not None)}
+
     def where(self) -> tuple[str, dict[str, Any]]:
         """A condition on ``recipients r`` and ``messages m``, and its values."""
         found = _Where()
