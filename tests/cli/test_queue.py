@@ -348,6 +348,22 @@ def test_no_spool(queue: Run) -> None:
     assert "`mx10 serve` makes it" in err
 
 
+def test_a_spool_of_before(queue: Run, names: dict[str, str], tmp_path: Path) -> None:
+    """With SQLite it is a database of its own: ``mx10 store upgrade`` brings it along, with its mail."""
+    opened = open_spool(relay_config(tmp_path))
+    with opened.store.begin() as connection:
+        # What version 0002 was.
+        connection.exec_driver_sql("DROP TABLE spool_orders")
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0002'")
+    opened.store.close()
+    code, _, err = queue("hold", names["ada"])
+    assert code == 3
+    assert "then run `mx10 store upgrade`" in err
+    assert main(["store", "upgrade"]) == 0
+    assert queue("hold", names["ada"])[:2] == (0, "2 recipients held\n")
+    assert len(queue("list")[1].splitlines()) == 5
+
+
 def test_a_thousand_at_once(queue: Run, tmp_path: Path) -> None:
     config = relay_config(tmp_path)
     opened = open_spool(config, create=True)

@@ -28,6 +28,15 @@ class Opened:
     folder: Path | None
 
 
+def place_of(config: Config) -> tuple[str, Path | None]:
+    """The URL of a configuration's spool, and with SQLite the folder it is in."""
+    url = config.store.url or default_url(os.environ, os.geteuid())
+    if not url.startswith("sqlite"):
+        return url, None
+    folder = config.relay.spool or Path(url.removeprefix("sqlite:///")).absolute().parent / "spool"
+    return f"sqlite:///{folder / 'spool.db'}", folder
+
+
 def open_spool(config: Config, *, create: bool = False) -> Opened:
     """The spool of a configuration: with SQLite a file of its own beside the store, so that mail and zones do not wait
     for each other; with PostgreSQL the same database.
@@ -38,10 +47,9 @@ def open_spool(config: Config, *, create: bool = False) -> Opened:
     Raises:
         StoreError: there is none, or it cannot be used.
     """
-    url = config.store.url or default_url(os.environ, os.geteuid())
-    if not url.startswith("sqlite"):
+    url, folder = place_of(config)
+    if folder is None:
         return Opened(open_store(url, create=create), None)
-    folder = config.relay.spool or Path(url.removeprefix("sqlite:///")).absolute().parent / "spool"
     bodies = folder / _BODIES
     if create:
         try:
@@ -56,8 +64,7 @@ def open_spool(config: Config, *, create: bool = False) -> Opened:
             raise StoreUnreachableError(
                 f"the spool {bodies} cannot be made: {error.strerror}; set relay.spool to another folder"
             ) from None
-    store = open_store(f"sqlite:///{folder / 'spool.db'}", create=create)
-    return Opened(store, bodies)
+    return Opened(open_store(url, create=create), bodies)
 
 
 def alone(folder: Path) -> int:
