@@ -689,6 +689,11 @@ class DoorSettings:
     recipient_messages_per_minute: Annotated[int, Range(0, 1_000_000)] = 600
     """Messages for one recipient that are taken from strangers in a minute. 0: no limit."""
 
+    stranger_sender_messages_per_hour: Annotated[int, Range(0, 1_000_000)] = 0
+    """Messages of one sender's address that strangers may begin in an hour, all of them together; reports, which have
+    no sender, are not counted. Mind that anybody can name a sender, and so use up what its own mail needs. 0: no
+    limit."""
+
     network_ipv4: Annotated[int, Range(8, 32)] = 32
     """Prefix length of what is one client network, with IPv4."""
 

@@ -268,6 +268,21 @@ async def test_rates(config: Config) -> None:
         )
 
 
+async def test_one_sender_from_many_networks(config: Config) -> None:
+    async with relaying(config, stranger_sender_messages_per_hour=1) as (relay, port):
+        async with client(port) as one:
+            await one.read()
+            assert await one.send("x@example.org") == ["250 2.1.5", "250 2.0.0"]
+        async with client(port, "127.9.4.2") as other:
+            await other.read()
+            await other.ask("EHLO one.example.net")
+            said = await other.ask("MAIL FROM:<ANN@example.net>")
+            assert said.startswith("450 4.7.1 more than 1 messages an hour come here from <ANN@example.net>: send it")
+            assert await other.send("x@example.org", sender="bob@example.net") == ["250 2.1.5", "250 2.0.0"]
+            assert await other.send("x@example.org", sender="") == ["250 2.1.5", "250 2.0.0"]
+        assert refusals(relay) == {"stranger-sender": 1}
+
+
 async def test_trusted_networks_meet_the_limits_of_senders(config: Config) -> None:
     trusting = replace(config, relay=replace(config.relay, trusted=("127.9.4.1/32",)))
     limits: dict[str, Any] = {"messages_per_minute": 1, "sender_messages_per_hour": 2}

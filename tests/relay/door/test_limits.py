@@ -235,6 +235,33 @@ def test_messages_for_one_recipient_whoever_sends_them() -> None:
     assert "..." in text(said)
 
 
+def test_messages_of_one_sender_whoever_brings_them() -> None:
+    limits = Limits(replace(NONE, stranger_sender_messages_per_hour=2), clock := Clock())
+    ann, reports = MailParameters("Ann@example.com"), MailParameters("")
+    assert limits.mail(visitor("192.0.2.1"), MailParameters("ann@example.com")) is None
+    assert limits.mail(visitor("198.51.100.1"), ann) is None
+    said = limits.mail(visitor("203.0.113.1"), ann)
+    assert text(said) == (
+        "450 4.7.1 more than 2 messages an hour come here from <Ann@example.com>: send it again in 30 minutes"
+    )
+    assert said is not None
+    assert said.what == "stranger-sender"
+    # Others, those who are known to be who they say, and reports, which are of everybody, go on.
+    assert limits.mail(visitor(), MAIL) is None
+    assert limits.mail(visitor(user="ann"), ann) is None
+    assert limits.mail(visitor(trusted=True), ann) is None
+    assert [limits.mail(visitor(), reports) for _ in range(10)] == [None] * 10
+    clock.now += HOUR_MS // 2
+    assert limits.mail(visitor(), ann) is None
+    # Off by default: anybody can name a sender.
+    limits = Limits(NONE, clock)
+    assert [limits.mail(visitor(), ann) for _ in range(100)] == [None] * 100
+    long = MailParameters(f"{'x' * 64}@{'y' * 180}.example")
+    limits = Limits(replace(NONE, stranger_sender_messages_per_hour=1), clock)
+    assert limits.mail(visitor(), long) is None
+    assert "y...>" in text(limits.mail(visitor(), long))
+
+
 def test_mistakes_close_the_door_for_a_while() -> None:
     clock = Clock()
     limits = Limits(replace(NONE, mistakes=3), clock)

@@ -110,6 +110,7 @@ class Limits(Check):
         self._mistakes = Allowances(settings.mistakes, MISTAKES_MS)
         self._sender_messages = Allowances(settings.sender_messages_per_hour, HOUR_MS)
         self._sender_recipients = Allowances(settings.sender_recipients_per_hour, HOUR_MS)
+        self._stranger_sender = Allowances(settings.stranger_sender_messages_per_hour, HOUR_MS)
         self._for_recipient = Allowances(settings.recipient_messages_per_minute, MINUTE_MS)
 
     @property
@@ -145,6 +146,13 @@ class Limits(Check):
             return self._too_many_mistakes(visitor, wait)
         if wait := self._messages.draw(network, now):
             return Refused(self._slower(450, "4.7.1", "messages", "minute", visitor, wait), "messages")
+        sender = parameters.reverse_path
+        if self._stranger_sender.most and sender and (wait := self._stranger_sender.draw(sender.lower(), now)):
+            text = (
+                f"more than {self._stranger_sender.most} messages an hour come here from {_shown(sender)}:"
+                f" send it again in {_seconds(wait)}"
+            )
+            return Refused(Reply.of(450, "4.7.1", text), "stranger-sender")
         return None
 
     def recipient(self, visitor: Visitor, mail: MailParameters, recipient: str) -> Refused | None:
