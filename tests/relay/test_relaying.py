@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from mx10.relay.spool.opening import open_spool
 from mx10.relay.spool.reading import attempts, entries
 from mx10.relay.spool.selection import Selection
 from mx10.store.errors import StoreBusyError
+from tests.nameserver.test_tls import write_certificate
 from tests.relay.running import Client, empty, relay_config, relaying, spooled, until
 from tests.relay.talker import CLOSE, STALL, Talker
 
@@ -246,6 +248,34 @@ async def test_a_host_that_takes_few_connections_gets_that_many(tmp_path: Path) 
         assert len(host.messages) == 150
         assert host.most == 3
         assert 1 <= host.turned_away <= 3
+
+
+@pytest.mark.parametrize("tls", ["opportunistic", "encrypted", "verified"])
+async def test_a_message_that_demands_tls_keeps_no_other_waiting(tmp_path: Path, tls: str) -> None:
+    """Anybody may ask for REQUIRETLS, of a host that has a certificate of its own making."""
+    certificate, key = write_certificate(tmp_path, "mx.mx10.test")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    blind = ssl.create_default_context()
+    blind.check_hostname, blind.verify_mode = False, ssl.CERT_NONE
+    late: dict[str, Any] = dict.fromkeys(SOON, 3600)
+    async with Talker(context=context).listening() as host:
+        transports = (f"* smtp://127.0.0.1:{host.port} tls={tls}",)
+        config = to(host, tmp_path, transports=transports, tls_certificate=certificate, tls_key=key, **late)
+        async with relaying(config) as (relay, port), Client.to(port) as client:
+            await client.ask("STARTTLS")
+            await asyncio.wait_for(client.writer.start_tls(blind), 10)
+            await client.ask("EHLO client.example")
+            await client.send(MESSAGE, "ada@ours.example", extra=" REQUIRETLS")
+            await until(config, "SELECT attempts FROM recipients", [(1,)])
+            (hop,) = relay.dispatcher.hops.values()
+            # Where everybody demands as much, it is the host that is out of order.
+            assert bool(hop.down_since) is (tls == "verified")
+            await client.send(MESSAGE, "bob@ours.example")
+            if tls != "verified":
+                await until(config, "SELECT address FROM recipients", [("ada@ours.example",)])
+                assert relay.dispatcher.counts["delivered"] == 1
+        assert len(host.messages) == (0 if tls == "verified" else 1)
 
 
 async def test_a_host_that_turns_everybody_away_is_down(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from mx10.logs import get_logger
 from mx10.relay import loading
-from mx10.relay.courier.values import Addressee, Content, End, Fate, Letter, Stage, Step, Target, nobody
+from mx10.relay.courier.values import Addressee, Content, End, Fate, Letter, Stage, Step, Target, TlsPolicy, nobody
 from mx10.relay.courier.ways import Way, Ways
 from mx10.relay.hosts import HostMemory
 from mx10.relay.jobs import FromSpool, Job, letter_of
@@ -46,6 +46,7 @@ _AGAIN_MS: Final = 5000
 """When the database could not be read: how long to wait."""
 _EARLY: Final = frozenset({Stage.ROUTE, Stage.CONNECT, Stage.GREETING, Stage.HELLO, Stage.TLS, Stage.AUTH})
 """What fails here is about the host, and not about a message."""
+_EARLY_BUT_TLS: Final = _EARLY - {Stage.TLS}
 
 log = get_logger("relay")
 
@@ -398,7 +399,8 @@ class Dispatcher:
                 self._left_there(self._domain(each.domain), now + _AGAIN_MS)
                 self._domain(each.domain).cursor = _START
             return
-        away = [fate for fate in fates if fate.end is End.LATER and (not fate.reached or fate.stage in _EARLY)]
+        early = _EARLY_BUT_TLS if _asks_for_more(job, hop.way) else _EARLY
+        away = [fate for fate in fates if fate.end is End.LATER and (not fate.reached or fate.stage in early)]
         if len(away) == len(fates):
             # It speaks, and serves others meanwhile.
             crowded = bool(hop.in_flight) and not hop.down_since and any(fate.reply is not None for fate in fates)
@@ -831,6 +833,12 @@ def _rank(job: Job) -> int:
     if any(each.state == "apart" for each in job.recipients.values()):
         return 10
     return max(0, job.message.envelope.priority or 0)
+
+
+def _asks_for_more(job: Job, way: Way) -> bool:
+    """Whether a message demands of TLS what its way does not (REQUIRETLS): that it does not get it says nothing of the
+    host, and keeps no other mail waiting."""
+    return job.letter.requiretls and (way.transport is None or way.transport.tls is not TlsPolicy.VERIFIED)
 
 
 def _tried(each: Waiting) -> Waiting:
