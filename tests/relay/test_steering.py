@@ -5,6 +5,7 @@ import io
 import json
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from mx10 import logs
 from mx10.config import Config
 from mx10.relay.basics import clock
 from mx10.relay.spool import steering
-from mx10.relay.spool.opening import open_spool
+from mx10.relay.spool.opening import Opened, open_spool
 from mx10.relay.spool.reading import totals
 from mx10.relay.spool.selection import Selection
 from mx10.relay.values import APART, NewRecipient, State, Waiting, id_of, name_of
@@ -180,6 +181,29 @@ async def test_the_log_tells_what_was_done_while_no_relay_ran(
             named = (await client.send(MESSAGE, "ada@ours.example")).split()[-1]
         assert steer(config, steering.hold) == 1
         assert (await eventually(logged, 6))[5:] == [{**logged()[-1], "event": "queue hold", "messages": [named]}]
+
+
+def test_one_of_several_relays_tells_what_was_done(tmp_path: Path, store_url: str) -> None:
+    config = to(1, tmp_path, store_url)
+    fill(config, 1)
+    opened = [open_spool(config) for _ in range(3)]
+    with opened[0].store.begin() as connection:
+        connection.execute(
+            text('INSERT INTO spool_orders (at, line) VALUES (:at, \'{"event": "queue hold"}\')'),
+            [{"at": at} for at in range(3000)],
+        )
+
+    def take(mine: Opened) -> list[int]:
+        told = []
+        while orders := steering.take_orders(mine):
+            told += [values["at"] for _, values in orders]
+        return told
+
+    with ThreadPoolExecutor() as threads:
+        told = [at for each in threads.map(take, opened) for at in each]
+    assert sorted(told) == list(range(3000))
+    for each in opened:
+        each.store.close()
 
 
 def test_mail_comes_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
