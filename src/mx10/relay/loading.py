@@ -7,6 +7,7 @@ from typing import Final, ParamSpec, TypeVar
 from sqlalchemy import Connection, text
 
 from mx10.relay.spool.bodies import InFile, InMemory, InParts, SpooledContent
+from mx10.relay.spool.files import body_path
 from mx10.relay.spool.opening import Opened
 from mx10.relay.values import Envelope, Waiting, name_of
 from mx10.values import value_class
@@ -204,7 +205,7 @@ def content(opened: Opened, message: int) -> SpooledContent:
     if body is not None:
         return InMemory(bytes(head) + bytes(body))
     if opened.folder is not None:
-        return InFile(bytes(head), opened.folder / name_of(message), size)
+        return InFile(bytes(head), body_path(opened.folder, message), size)
     return InParts(bytes(head), opened.store, message, size)
 
 

@@ -32,6 +32,11 @@ _PAGE: Final = 500
 _KNOWN: Final = text("SELECT id FROM messages WHERE id IN :ids").bindparams(bindparam("ids", expanding=True))
 
 
+def body_path(folder: Path, message: int) -> Path:
+    """The file of a message's body, in the folder of bodies."""
+    return folder / name_of(message)
+
+
 class BodyFiles:
     """The files in a folder. Not for threads to share, but for ``remove``.
 
@@ -49,7 +54,7 @@ class BodyFiles:
 
     def path(self, message: int) -> Path:
         """The file of a message's body."""
-        return self.folder / name_of(message)
+        return body_path(self.folder, message)
 
     def begin(self, message: int) -> int:
         """A file to write a body to. Returns its descriptor; what it holds already is of no worth.

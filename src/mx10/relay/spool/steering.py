@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, text
 
+from mx10.relay.spool.files import body_path
 from mx10.relay.spool.opening import Opened
 from mx10.relay.spool.selection import Selection
 from mx10.relay.values import APART, name_of
@@ -85,7 +86,7 @@ def delete(opened: Opened, selection: Selection, now: int, by: str = "") -> int:
         if opened.folder is not None:
             for message in gone:
                 with suppress(OSError):
-                    (opened.folder / name_of(message)).unlink()
+                    body_path(opened.folder, message).unlink()
 
     return _change(opened, selection, _Order("queue delete", now, by), change, remove)
 
