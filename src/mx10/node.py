@@ -12,8 +12,9 @@ from mx10.config import Config, RelaySettings
 from mx10.logs import configure
 from mx10.nameserver.listeners import ListenError, bind_stream, parse_address
 from mx10.nameserver.metrics_page import MetricsPage
+from mx10.nameserver.starting import StartError
 from mx10.nameserver.stewardship import plan
-from mx10.nameserver.supervisor import Companion, StartError, Supervisor
+from mx10.nameserver.supervisor import Companion, Supervisor
 
 if TYPE_CHECKING:
     from mx10.relay.door.values import Kind
@@ -23,7 +24,7 @@ def serve(config: Config) -> None:
     """Run every service that the configuration switches on, until SIGTERM or SIGINT.
 
     Raises:
-        mx10.nameserver.supervisor.StartError: a service cannot start.
+        mx10.nameserver.starting.StartError: a service cannot start.
     """
     configure(config.log.level, config.log.format)
     companions = relay(config) if listens(config.relay) else []

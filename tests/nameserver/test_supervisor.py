@@ -6,7 +6,6 @@ import os
 import queue
 import re
 import resource
-import selectors
 import shutil
 import signal
 import socket
@@ -24,7 +23,8 @@ from mx10.config import NameserverSettings, ZoneSettings
 from mx10.dns import message as m
 from mx10.dns import rrtypes as rr
 from mx10.dns.wirename import from_text
-from mx10.nameserver.supervisor import StartError, Supervisor, _allow_many_files, _read_cookie_secrets, _Worker
+from mx10.nameserver.starting import StartError, allow_many_files, read_cookie_secrets
+from mx10.nameserver.supervisor import Supervisor
 from mx10.nameserver.watch import watch_folder
 from tests.conftest import cannot_run
 
@@ -258,55 +258,22 @@ def test_a_storm_of_signals_hides_none(supervisor: Supervisor) -> None:
     assert supervisor._stopping
 
 
-def _hanging_worker(supervisor: Supervisor) -> tuple[_Worker, socket.socket, subprocess.Popen[bytes]]:
-    ours, theirs = socket.socketpair()
-    ours.setblocking(False)
-    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    worker = _Worker(0, process.pid, ours, time.monotonic())
-    supervisor._workers[process.pid] = worker
-    supervisor._selector.register(ours, selectors.EVENT_READ, worker)
-    return worker, theirs, process
-
-
-def test_a_worker_that_hangs_is_ended_once_and_nothing_more_is_kept_for_it(
-    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("mx10.nameserver.supervisor._BACKLOG", 1 << 20)
-    worker, theirs, process = _hanging_worker(supervisor)
-    with theirs, process:
-        # One change larger than the limit is no sign of hanging.
-        supervisor._tell(worker, bytes(4 << 20))
-        supervisor._tell(worker, b"small")
-        assert process.poll() is None
-        for _ in range(40):
-            supervisor._tell(worker, bytes(1 << 16))
-        assert (worker.given_up, len(worker.waiting)) == (True, 0)
-        assert process.wait(10) == -signal.SIGKILL
-        worker.control.close()
-        supervisor._workers.clear()
-
-
 def test_as_many_files_may_be_open_as_connections_are_allowed() -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (300, before[1]))
-        _allow_many_files(NameserverSettings(tcp_connections=400, workers=2))
+        allow_many_files(NameserverSettings(tcp_connections=400, workers=2))
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 400
-        _allow_many_files(NameserverSettings(tcp_connections=1))
+        allow_many_files(NameserverSettings(tcp_connections=1))
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 400
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
-def test_neither_a_fork_that_fails_nor_a_fault_in_reading_ends_the_supervisor(
-    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_fault_in_reading_does_not_end_it(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object) -> None:
         raise BlockingIOError(11, "no more processes")
 
-    monkeypatch.setattr(os, "fork", fails)
-    supervisor._start_worker(3)
-    assert [index for _, index in supervisor._respawns] == [3]
     monkeypatch.setattr(supervisor._folder, "reload", fails)
     supervisor._reload(None)
 
@@ -458,13 +425,13 @@ def test_secrets_for_cookies_that_cannot_be_used_are_told(tmp_path: Path) -> Non
     secrets.write_text("abc\n")
     settings = replace(NameserverSettings(), cookie_secrets=secrets)
     with pytest.raises(StartError, match="line 1 is no secret"):
-        _read_cookie_secrets(settings)
+        read_cookie_secrets(settings)
     secrets.write_bytes(b"\xff" * 32)
     with pytest.raises(StartError, match="not a text"):
-        _read_cookie_secrets(settings)
+        read_cookie_secrets(settings)
     with pytest.raises(StartError, match="cannot be read"):
-        _read_cookie_secrets(replace(settings, cookie_secrets=tmp_path / "nothing"))
+        read_cookie_secrets(replace(settings, cookie_secrets=tmp_path / "nothing"))
     with pytest.raises(StartError, match=r"nameserver\.cookies"):
-        _read_cookie_secrets(replace(NameserverSettings(), cookies=False, require_cookies=True))
-    assert _read_cookie_secrets(replace(NameserverSettings(), cookies=False)) == ()
-    assert _read_cookie_secrets(NameserverSettings()) != _read_cookie_secrets(NameserverSettings())
+        read_cookie_secrets(replace(NameserverSettings(), cookies=False, require_cookies=True))
+    assert read_cookie_secrets(replace(NameserverSettings(), cookies=False)) == ()
+    assert read_cookie_secrets(NameserverSettings()) != read_cookie_secrets(NameserverSettings())

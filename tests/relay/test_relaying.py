@@ -10,7 +10,7 @@ import pytest
 
 from mx10 import node
 from mx10.config import Config
-from mx10.nameserver.supervisor import StartError
+from mx10.nameserver.starting import StartError
 from mx10.relay import settling
 from mx10.relay.basics import clock
 from mx10.relay.courier import reports

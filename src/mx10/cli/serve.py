@@ -35,7 +35,7 @@ def _workers(text: str) -> int:
 
 
 def run(args: argparse.Namespace, context: Context) -> int:
-    from mx10.nameserver.supervisor import StartError
+    from mx10.nameserver.starting import StartError
     from mx10.node import serve
 
     settings = context.config.nameserver

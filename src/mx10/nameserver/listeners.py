@@ -50,6 +50,27 @@ class Sockets:
         self.tcp.close()
 
 
+@dataclass(frozen=True, slots=True)
+class WorkerSockets:
+    """What one worker answers on.
+
+    Attributes:
+        plain: for UDP and TCP.
+        tls: for TLS.
+        quic: for QUIC.
+    """
+
+    plain: Sequence[Sockets]
+    tls: Sequence[socket.socket]
+    quic: Sequence[socket.socket]
+
+    def close(self) -> None:
+        for both in self.plain:
+            both.close()
+        for each in (*self.tls, *self.quic):
+            each.close()
+
+
 def parse_address(text: str, default_port: int = 53) -> Address:
     """An address to listen on: ``192.0.2.1``, ``192.0.2.1:53``, ``[2001:db8::1]:53`` or ``2001:db8::1``.
 
@@ -166,6 +187,33 @@ def _mend(error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         return "another program has it: stop that one, or choose another port"
     return "choose an address of this machine"
+
+
+def bind_for_workers(settings: NameserverSettings) -> list[WorkerSockets]:
+    """Bind the addresses of the settings, once for each worker.
+
+    Raises:
+        ListenError: there is none, or one of them cannot be bound.
+    """
+    workers = range(settings.workers)
+    addresses = [parse_address(text) for text in settings.listen]
+    if not addresses:
+        raise ListenError("no address to listen on: give --listen ADDRESS:PORT")
+    # Bound without SO_REUSEPORT first: with it, a second mx10 would silently take half of the questions of the first.
+    for address in addresses:
+        bind(address).close()
+    first = [bind(address, shared=True) for address in addresses]
+    addresses = [each.udp.getsockname()[:2] for each in first]
+    plain = [first, *([bind(address, shared=True) for address in addresses] for _ in workers[1:])]
+    encrypted = [parse_address(text, 853) for text in settings.tls_listen]
+    for address in encrypted:
+        bind_stream(address).close()
+    tls = [[bind_stream(address, shared=True) for address in encrypted] for _ in workers]
+    over_quic = [parse_address(text, 853) for text in settings.quic_listen]
+    for address in over_quic:
+        bind_datagrams(address).close()
+    quic = [[bind_datagrams(address, shared=True) for address in over_quic] for _ in workers]
+    return [WorkerSockets(one, two, three) for one, two, three in zip(plain, tls, quic, strict=True)]
 
 
 class Listeners:

@@ -25,8 +25,9 @@ from mx10.nameserver import (
 )
 from mx10.nameserver.desk import Desk
 from mx10.nameserver.following import Follower
+from mx10.nameserver.starting import StartError
 from mx10.nameserver.steward import Household, KeyFile, Steward, desk_path, run_steward
-from mx10.nameserver.supervisor import StartError, StewardPlan
+from mx10.nameserver.supervisor import StewardPlan
 from mx10.nameserver.tally import Tally
 from mx10.nameserver.update import Updater
 from mx10.store.connect import Store, default_url, open_store
