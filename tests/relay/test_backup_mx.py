@@ -144,7 +144,7 @@ async def test_an_outage_from_beginning_to_end(config: Config, port: int, monkey
             ]
             assert primary.messages
         # Nobody vouched for the sender: it gets no bounce.
-        assert not relay.dispatcher._here
+        assert relay.dispatcher.in_memory == 0
 
 
 async def test_only_those_that_somebody_vouches_for_hear_of_it(

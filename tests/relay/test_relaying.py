@@ -372,7 +372,7 @@ async def test_the_urgent_go_first_and_equals_in_order(tmp_path: Path) -> None:
 
 
 async def test_silent_destinations_keep_no_other_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mx10.relay.dispatcher.SLOW_MS", 100)
+    monkeypatch.setattr("mx10.relay.active.SLOW_MS", 100)
     async with contextlib.AsyncExitStack() as stack:
         host = await stack.enter_async_context(Talker().listening())
         silent = [await stack.enter_async_context(Talker({"GREETING": STALL}).listening()) for _ in range(6)]
@@ -395,7 +395,7 @@ async def test_silent_destinations_keep_no_other_waiting(tmp_path: Path, monkeyp
                 for number in range(20):
                     await client.send(MESSAGE, f"u{number}@ours.example")
             await until(config, "SELECT COUNT(*) FROM recipients WHERE domain = 'ours.example'", [(0,)])
-            assert 0 <= relay.dispatcher._in_flight <= 4
+            assert 0 <= relay.dispatcher._active._in_flight <= 4
 
 
 async def test_a_spool_has_one_relay(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
-"""A message on its way to one next hop, as the dispatcher has it in memory."""
+"""A message on its way to one next hop, and the memory that holds it until it is there."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Final
 
 from mx10.relay import loading
 from mx10.relay.courier.values import Content, Letter
@@ -10,6 +12,9 @@ from mx10.relay.loading import Message
 from mx10.relay.spool.opening import Opened
 from mx10.relay.values import Waiting, name_of
 from mx10.store.errors import StoreError
+
+CONTENT_BYTES: Final = 64 << 20
+"""Octets of contents that are kept in memory from when they came."""
 
 
 class FromSpool:
@@ -70,3 +75,42 @@ def letter_of(message: Message, content: Content) -> Letter:
         envelope.whole_lines,
         envelope.tls_optional,
     )
+
+
+class Memory:
+    """What of the spool is in memory. All else is in the database alone.
+
+    Attributes:
+        most: recipients that may be.
+        recipients: those that are: message, and number.
+        content: octets of contents that are.
+        wake: set when there is room again, or something may be due before it was thought to be.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.recipients: set[tuple[int, int]] = set()
+        self.content = 0
+        self.wake = asyncio.Event()
+        self._reads: list[set[tuple[int, int]]] = []
+
+    def drop(self, job: Job) -> None:
+        """It is no longer here."""
+        if len(self.recipients) >= self.most:
+            self.wake.set()
+        keys = [(job.message.id, number) for number in job.recipients]
+        self.recipients.difference_update(keys)
+        for left in self._reads:
+            left.update(keys)
+        self.content -= job.size
+        job.size = 0
+
+    @contextmanager
+    def reading(self) -> Iterator[set[tuple[int, int]]]:
+        """While something is being read: the recipients that leave memory meanwhile. It may still show them."""
+        left: set[tuple[int, int]] = set()
+        self._reads.append(left)
+        try:
+            yield left
+        finally:
+            self._reads = [each for each in self._reads if each is not left]

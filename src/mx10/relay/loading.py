@@ -1,4 +1,4 @@
-"""What the dispatcher reads of the spool, a page at a time. Each function is one transaction; run in a thread."""
+"""What the queue reads of the spool, a page at a time. Each function is one transaction; run in a thread."""
 
 import asyncio
 from collections.abc import Callable, Sequence

@@ -37,7 +37,7 @@ from mx10.relay.hosts import HostMemory
 from mx10.relay.journal import Journal
 from mx10.relay.metrics import Meter
 from mx10.relay.nodes import Nodes, register
-from mx10.relay.queue import Schedule
+from mx10.relay.queue import Pace, Schedule
 from mx10.relay.settling import Settler
 from mx10.relay.spool.files import remove_strays
 from mx10.relay.spool.opening import alone, open_spool
@@ -193,11 +193,13 @@ class Relay:
                 self.settler,
                 self.hosts,
                 clock,
+                Pace(
+                    deliveries=settings.deliveries,
+                    per_hop=settings.deliveries_per_hop,
+                    per_minute=settings.messages_per_minute_per_hop,
+                    probe=(settings.probe_seconds * 1000, settings.probe_longest_seconds * 1000),
+                ),
                 most=settings.loaded,
-                deliveries=settings.deliveries,
-                per_hop=settings.deliveries_per_hop,
-                per_minute=settings.messages_per_minute_per_hop,
-                probe=(settings.probe_seconds * 1000, settings.probe_longest_seconds * 1000),
                 may_begin=nodes.holds if nodes is not None else None,
             )
             self.settler.forget = self.dispatcher.forget

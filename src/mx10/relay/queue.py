@@ -50,6 +50,23 @@ class Schedule:
         return now + int(wait * (1 - _JITTER + 2 * _JITTER * random))
 
 
+@value_class
+class Pace:
+    """How much goes at once.
+
+    Attributes:
+        deliveries: messages on their way at the same time.
+        per_hop: the same to one next hop.
+        per_minute: messages to one next hop; 0: any number.
+        probe: milliseconds to the first look at a next hop that is down, and between two at most.
+    """
+
+    deliveries: int
+    per_hop: int
+    per_minute: int
+    probe: tuple[int, int]
+
+
 def pause(failures: int, first: int, longest: int) -> int:
     """Twice as long after each failure, from 1; never longer than ``longest``."""
     return int(min(longest, first << min(failures - 1, 40)))

@@ -26,6 +26,7 @@ from mx10.relay.queue import Hop, Schedule
 from mx10.relay.spool.opening import Opened
 from mx10.relay.spool.spool import Spool, Taken
 from mx10.relay.spool.writing import Work
+from mx10.relay.tasks import Tasks
 from mx10.relay.values import Envelope, NewRecipient, Waiting, name_of
 from mx10.store.errors import StoreError
 from mx10.values import value_class
@@ -86,7 +87,7 @@ class Settler:
         self._journal = journal
         self._learned = learned
         self._loop = asyncio.get_running_loop()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
         self._wake = asyncio.Event()
         self.forget: Callable[[set[int]], None] = lambda _: None
         """Takes messages out of the dispatcher's memory."""
@@ -253,7 +254,7 @@ class Settler:
         if not told:
             self._write(work, done)
             return
-        self._start(self._guarded(self._write_reports(message, letter, told, work, done), message, failed))
+        self._tasks.start(self._guarded(self._write_reports(message, letter, told, work, done), message, failed))
 
     async def _guarded(self, work: Coroutine[Any, Any, None], message: Message, failed: Callable[[], None]) -> None:
         try:
@@ -419,7 +420,7 @@ class Settler:
         """Remove the bodies of messages that have no rows any more."""
         large = [each.id for each in messages if each.size > self._spool.body_in_database]
         if large:
-            self._start(self._remove(large))
+            self._tasks.start(self._remove(large))
 
     async def _remove(self, ids: list[int]) -> None:
         try:
@@ -430,8 +431,3 @@ class Settler:
         self._spool.remove_bodies(gone)
         if gone and self._opened.folder is None:
             self._spool.put(Work(histories=gone))
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
