@@ -270,6 +270,26 @@ async def test_requiretls_goes_to_nobody_who_does_not_promise_it() -> None:
     assert (fate.end, fate.enhanced) == (End.FAILED, "5.7.30")
 
 
+@pytest.mark.parametrize(
+    ("other", "chosen", "end", "enhanced"),
+    [
+        (Host(tls=Trouble.TLS), TlsPolicy.OPPORTUNISTIC, End.FAILED, "5.7.10"),
+        (Host(), TlsPolicy.ENCRYPTED, End.FAILED, "5.7.30"),
+        # Perhaps it is there, and good, when it comes back.
+        (Host(opening=(Stage.CONNECT, Trouble.REFUSED)), TlsPolicy.OPPORTUNISTIC, End.LATER, "4.4.1"),
+        (Host(tls=Trouble.RESET), TlsPolicy.OPPORTUNISTIC, End.LATER, "4.4.2"),
+        # Whoever runs this host wants it, too, and mends it.
+        (Host(tls=Trouble.TLS), TlsPolicy.VERIFIED, End.LATER, "4.7.5"),
+    ],
+)
+async def test_requiretls_is_not_waited_for(other: Host, chosen: TlsPolicy, end: End, enhanced: str) -> None:
+    """RFC 8689 section 4.2.1: who cannot have TLS at any exchanger is told so."""
+    net = Net({MX1: Host(tls=Trouble.TLS), MX2: other})
+    (fate,) = await attempt(net, plan(("mx1", MX1), ("mx2", MX2), tls=chosen), requiretls=True)
+    assert (fate.end, fate.enhanced) == (end, enhanced)
+    assert set(net.hosts[MX1].opened) == {TlsPolicy.VERIFIED}
+
+
 # ---------------------------------------------------------------- several recipients
 
 

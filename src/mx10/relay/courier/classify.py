@@ -297,6 +297,8 @@ _ADVICE: Final = {
     "7.5": "The connection could not be encrypted as it has to be. Tell whoever runs your mail.",
     "7.8": "Another mail system does not take our user name and password. Tell the postmaster of the system that sent"
     " you this.",
+    "7.10": "You asked that the message goes encrypted all the way (REQUIRETLS), and the next system has no TLS that"
+    " can be relied on. Tell its postmaster, or send it without asking for that.",
     "7.20": "Nothing in the message proves that it is from you (DKIM). Tell whoever runs your mail.",
     "7.23": "Your domain does not say that mail may come from this mail system (SPF). Tell whoever runs your mail.",
     "7.25": "The address this mail system sends from has no name (reverse DNS). Tell the postmaster of the system that"

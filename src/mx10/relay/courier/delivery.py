@@ -193,7 +193,7 @@ class Course:
 
     def unreachable(self, target: Target, trouble: ConnectionTrouble) -> Heard:
         """A target did not come to a conversation: that is heard for all who are left."""
-        judgement = judge(trouble.stage, trouble.reply, trouble.trouble)
+        judgement = judge(trouble.stage, trouble.reply, trouble.trouble, trouble.enhanced)
         heard = Heard(target, trouble.stage, trouble.reply, trouble.trouble, trouble.detail, judgement)
         if trouble.stage is not Stage.CONNECT:
             self._conversations += 1
@@ -380,6 +380,9 @@ class _Attempt:
         try:
             link = await self.connect(target, policy, self.listener)
         except ConnectionTrouble as trouble:
+            if policy is not target.tls and trouble.trouble is Trouble.TLS:
+                # It is the message that wants more of the host than others do (RFC 8689 section 4.2.1).
+                raise ConnectionTrouble(Stage.TLS, Trouble.UNABLE, trouble.detail, enhanced="5.7.10") from None
             if trouble.stage is not Stage.TLS or policy is not TlsPolicy.OPPORTUNISTIC or target.implicit_tls:
                 raise
             # RFC 7435 section 3: rather in the clear than not at all; a passive listener is all it ever kept out.

@@ -268,14 +268,18 @@ class ConnectionTrouble(Exception):  # noqa: N818  # it is no error of ours
         trouble: what happened; None where a reply says it.
         reply: what was said.
         detail: in the system's words, as "connection refused"; for people.
+        enhanced: with ``Trouble.UNABLE``, what it comes to (RFC 3463).
     """
 
-    def __init__(self, stage: Stage, trouble: Trouble | None, detail: str, reply: Reply | None = None) -> None:
+    def __init__(
+        self, stage: Stage, trouble: Trouble | None, detail: str, reply: Reply | None = None, enhanced: str = ""
+    ) -> None:
         super().__init__(detail)
         self.stage = stage
         self.trouble = trouble
         self.detail = detail
         self.reply = reply
+        self.enhanced = enhanced
 
 
 @value_class
