@@ -364,6 +364,20 @@ def test_a_spool_of_before(queue: Run, names: dict[str, str], tmp_path: Path) ->
     assert len(queue("list")[1].splitlines()) == 5
 
 
+def test_an_upgrade_where_the_spool_cannot_be_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As with a folder that is somebody else's; root, who runs tests, may look everywhere."""
+    monkeypatch.setenv("MX10_STORE__URL", f"sqlite:///{tmp_path}/mx10.db")
+    monkeypatch.setenv("MX10_RELAY__SPOOL", f"{tmp_path}/{'x' * 300}")
+    assert main(["store", "upgrade"]) == 3
+    out, err = capsys.readouterr()
+    assert out.endswith(f"{tmp_path}/mx10.db is as this program needs it\n")
+    assert err.startswith("mx10 store: the store ")
+    assert "/spool.db cannot be made: " in err
+    assert err.count("\n") == 1
+
+
 def test_a_thousand_at_once(queue: Run, tmp_path: Path) -> None:
     config = relay_config(tmp_path)
     opened = open_spool(config, create=True)

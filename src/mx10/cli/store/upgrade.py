@@ -26,7 +26,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
 
     urls = [context.config.store.url or default_url(os.environ, os.geteuid())]
     spool, folder = place_of(context.config)
-    if folder is not None and Path(spool.removeprefix("sqlite:///")).exists():
+    if folder is not None and _is_there(Path(spool.removeprefix("sqlite:///"))):
         # With SQLite mail has a database of its own, which the relay makes.
         urls.append(spool)
     try:
@@ -41,3 +41,14 @@ def run(args: argparse.Namespace, context: Context) -> int:
         print(f"mx10 store: {error}", file=sys.stderr)
         return NO_ANSWER
     return OK
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is such a file; where nobody lets us look, it is for whoever opens it to say what is wrong."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        pass
+    return True
