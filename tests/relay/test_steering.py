@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -204,6 +205,54 @@ def test_one_of_several_relays_tells_what_was_done(tmp_path: Path, store_url: st
     assert sorted(told) == list(range(3000))
     for each in opened:
         each.store.close()
+
+
+async def test_mail_goes_while_the_log_waits_for_the_database(
+    tmp_path: Path, logged: Callable[[], list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else may write for long: with PostgreSQL whoever changes zones. What is done meanwhile is told once."""
+    taken, may_end, calls = steering.take_orders, threading.Event(), []
+
+    def late(opened: Opened) -> list[tuple[str, dict[str, Any]]]:
+        calls.append(opened)
+        may_end.wait(30)
+        return taken(opened)
+
+    monkeypatch.setattr("mx10.relay.dispatcher.take_orders", late)
+    async with Talker().listening() as host:
+        config = to(host.port, tmp_path)
+        fill(config, 2, state="held")
+        async with relaying(config):
+            try:
+                for message in (1, 2):
+                    assert steer(config, steering.release, Selection(messages=(message,))) == 1
+                    await until(config, "SELECT COUNT(*) FROM recipients", [(2 - message,)])
+                assert (len(host.messages), len(calls), logged()) == (2, 1, [])
+            finally:
+                may_end.set()
+            told = await eventually(logged, 2)
+    assert [each["messages"] for each in told] == [[name_of(1)], [name_of(2)]]
+
+
+async def test_a_relay_that_ends_tells_what_it_took(
+    tmp_path: Path, logged: Callable[[], list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken, begun, may_end = steering.take_orders, threading.Event(), threading.Event()
+
+    def late(opened: Opened) -> list[tuple[str, dict[str, Any]]]:
+        orders = taken(opened)
+        begun.set()
+        may_end.wait(30)
+        return orders
+
+    monkeypatch.setattr("mx10.relay.dispatcher.take_orders", late)
+    config = to(1, tmp_path)
+    fill(config, 1)
+    assert steer(config, steering.hold) == 1
+    async with relaying(config):
+        await asyncio.to_thread(begun.wait, 20)
+        asyncio.get_running_loop().call_later(0.2, may_end.set)
+    assert [each["event"] for each in logged()] == ["queue hold"]
 
 
 def test_mail_comes_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,6 +73,8 @@ class Dispatcher:
         """How far is known what commands did."""
         self._ordered = True
         """They may have done what the log does not know of."""
+        self._telling = False
+        """The log is just being told."""
 
     def taken(self, taken: Taken) -> None:
         """A message is in the spool: deliver it, if there is room in memory; else it is found there."""
@@ -165,8 +167,10 @@ class Dispatcher:
                         self._active.probe_now(hop)
             if any(each.state == "return" for each in recipients):
                 self._settler.look_now()
-        if self._ordered:
-            await self._tell_orders()
+        if self._ordered and not self._telling and not self._active.stopped:
+            # Not here: it may wait for others who write, and no mail for it.
+            self._ordered, self._telling = False, True
+            self._tasks.start(self._tell_orders())
 
     async def _tell_orders(self) -> None:
         """Write into the log what commands did, also while no relay ran."""
@@ -175,8 +179,9 @@ class Dispatcher:
                 for event, values in orders:
                     log.info(event, **values)
         except StoreError:
-            return  # the next look tries again
-        self._ordered = False
+            self._ordered = True  # the next look tries again
+        finally:
+            self._telling = False
 
     def forget(self, messages: set[int] | None) -> None:
         """See ``ActiveQueue.forget``."""
