@@ -280,6 +280,24 @@ async def test_a_message_that_demands_tls_keeps_no_other_waiting(tmp_path: Path,
         assert len(host.messages) == (0 if tls == "verified" else 1)
 
 
+@pytest.mark.parametrize("kind", ["lmtp", "maildir"])
+async def test_a_message_that_demands_tls_goes_to_whoever_is_on_this_machine(tmp_path: Path, kind: str) -> None:
+    certificate, key = write_certificate(tmp_path, "mx.mx10.test")
+    blind = ssl.create_default_context()
+    blind.check_hostname, blind.verify_mode = False, ssl.CERT_NONE
+    async with Talker(path=str(tmp_path / "lmtp")).listening() as host:
+        transports = ({"lmtp": f"* lmtp:{host.path}", "maildir": f"* maildir:{tmp_path}/mail"}[kind],)
+        config = to(host, tmp_path, transports=transports, tls_certificate=certificate, tls_key=key)
+        async with relaying(config) as (relay, port), Client.to(port) as client:
+            await client.ask("STARTTLS")
+            await asyncio.wait_for(client.writer.start_tls(blind), 10)
+            await client.ask("EHLO client.example")
+            await client.send(MESSAGE, "ada@ours.example", extra=" REQUIRETLS")
+            await until(config, "SELECT address FROM recipients", [])
+            assert (relay.dispatcher.counts["delivered"], relay.dispatcher.counts["failed"]) == (1, 0)
+        assert not any("REQUIRETLS" in each for each in host.heard)
+
+
 async def test_a_host_that_turns_everybody_away_is_down(tmp_path: Path) -> None:
     async with Talker(says={"GREETING": b"421 4.3.2 not now\r\n"}).listening() as host:
         config = to(host, tmp_path, probe_seconds=3600, probe_longest_seconds=3600)

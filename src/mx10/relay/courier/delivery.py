@@ -10,7 +10,8 @@ which of them is next and what was said of each recipient (pure), ``deliver`` go
 - A refusal for good of recipient or message: no more, for those it is about.
 - All of the content out and no reply: nobody else is asked now, and the message is sent again later. It may come twice.
 - A target that others found down is passed over; whoever tries it nevertheless is the probe (``Hosts``).
-- TLS that is opportunistic and fails: the same address once more in the clear. Never with REQUIRETLS (RFC 8689).
+- TLS that is opportunistic and fails: the same address once more in the clear. Never with REQUIRETLS (RFC 8689), which
+  means nothing to a Unix socket.
 - ``TLS-Required: No`` asks that no policy of the recipient's domain be in the way (RFC 8689 section 4.2.2). None is
   followed here but what somebody chose for us, and what anybody may write into a header does not weaken that.
 """
@@ -299,6 +300,9 @@ async def deliver(
         A fate for each recipient, in their order. Raises nothing but cancellation; who cancels has to take it that
         recipients may have the message.
     """
+    if letter.requiretls and plan.targets and all(each.socket for each in plan.targets):
+        # It does not leave this machine: there is nothing to encrypt, and who takes it there speaks no TLS.
+        letter = replace(letter, requiretls=False)
     return await _Attempt(plan, letter, tuple(recipients), connect, hosts, clock, listener, limits or Limits()).run()
 
 
