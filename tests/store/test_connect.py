@@ -437,6 +437,17 @@ def test_a_file_that_may_not_be_read_or_made(closed_folder: Path) -> None:
     for arguments in ([], ["create"]):
         for said in _as_nobody(f"sqlite:///{path}", *arguments):
             assert "run this as the user it belongs to" in said
+    # Nor is it said that there is none, where nobody else may look.
+    closed_folder.chmod(0o700)
+    for arguments in ([], ["create"]):
+        for said in _as_nobody(f"sqlite:///{path}", *arguments):
+            assert said.startswith("StoreReadOnlyError")
+            assert "permission denied; run this as the user it belongs to" in said
+
+
+def test_a_path_that_cannot_be_looked_at(tmp_path: Path) -> None:
+    with pytest.raises(StoreUnreachableError, match="x cannot be opened: File name too long"):
+        open_store(f"sqlite:///{tmp_path}/{'x' * 300}")
 
 
 def test_a_child_process_has_connections_of_its_own(store: Store) -> None:

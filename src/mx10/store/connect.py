@@ -91,10 +91,8 @@ def open_store(
     try:
         if create and store.path:
             _make_file(store.path)
-        elif store.path and not store.path.exists():
-            raise NoStoreError(
-                f"there is no store {store.place} yet; `mx10 store upgrade` or `mx10 zone create` makes it"
-            )
+        elif store.path:
+            _find_file(store.path)
         if create:
             with store.read() as connection, _placed(store.place):
                 empty = versions.version(connection) is None
@@ -282,6 +280,27 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     write = connection.get_execution_options().get(_WRITE)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def _find_file(path: Path) -> None:
+    """See that there is a file.
+
+    Raises:
+        NoStoreError: no.
+        StoreError: nobody lets us look.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise NoStoreError(
+            f"there is no store {path} yet; `mx10 store upgrade` or `mx10 zone create` makes it"
+        ) from None
+    except PermissionError:
+        raise StoreReadOnlyError(
+            f"the store {path} cannot be opened: permission denied; run this as the user it belongs to"
+        ) from None
+    except OSError as error:
+        raise StoreUnreachableError(f"the store {path} cannot be opened: {error.strerror}") from None
 
 
 def _make_file(path: Path) -> None:
