@@ -68,6 +68,8 @@ class Host:
     stale: list[Said] = field(default_factory=list)
     """What connections from before say to MAIL, one after the other; then there are none from before."""
     transactions: list[tuple[str, ...]] = field(default_factory=list)
+    required: list[bool] = field(default_factory=list)
+    """Whether each of them asks for REQUIRETLS."""
     has: list[str] = field(default_factory=list)
     """Recipients whose message it has, or may have."""
     opened: list[TlsPolicy] = field(default_factory=list)
@@ -101,6 +103,7 @@ class ScriptedLink:
             return [_answered(each, Stage.MAIL, said) for each in recipients]
         self._mails += 1
         host.transactions.append(tuple(each.address.partition("@")[0] for each in recipients))
+        host.required.append(letter.requiretls)
 
         def all_of(stage: Stage, said: Said) -> list[Answered]:
             return [_answered(each, stage, said) for each in recipients]

@@ -43,12 +43,13 @@ async def attempt(
     who: Sequence[Addressee] = addressees("bob"),
     *,
     limits: Limits | None = None,
+    reverse_path: str = "alice@example.net",
     requiretls: bool = False,
     tls_optional: bool = False,
 ) -> list[Fate]:
     return await deliver(
         way,
-        letter(requiretls=requiretls, tls_optional=tls_optional),
+        letter(reverse_path=reverse_path, requiretls=requiretls, tls_optional=tls_optional),
         who,
         connect=net.connect,
         hosts=net,
@@ -268,6 +269,19 @@ async def test_requiretls_goes_to_nobody_who_does_not_promise_it() -> None:
     net = Net({MX1: Host(), MX2: Host()})
     (fate,) = await attempt(net, requiretls=True)
     assert (fate.end, fate.enhanced) == (End.FAILED, "5.7.30")
+
+
+async def test_a_report_about_what_requires_tls_wants_tls_and_no_promise() -> None:
+    """RFC 8689 section 5: it is not to be lost for that."""
+    for offered in (frozenset({"STARTTLS"}), frozenset({"STARTTLS", "REQUIRETLS"})):
+        net = Net({MX1: Host(extensions=offered)})
+        (fate,) = await attempt(net, reverse_path="", requiretls=True)
+        assert fate.end is End.DELIVERED
+        assert net.hosts[MX1].opened == [TlsPolicy.VERIFIED]
+        assert net.hosts[MX1].required == ["REQUIRETLS" in offered]
+    net = Net({MX1: Host(tls=Trouble.TLS)})
+    (fate,) = await attempt(net, plan(("mx1", MX1)), reverse_path="", requiretls=True)
+    assert (fate.end, fate.enhanced) == (End.FAILED, "5.7.10")
 
 
 @pytest.mark.parametrize(

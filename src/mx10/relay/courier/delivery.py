@@ -407,7 +407,11 @@ class _Attempt:
         Returns:
             Whether the connection may serve another message.
         """
-        if self.letter.requiretls and "REQUIRETLS" not in link.extensions:
+        letter = self.letter
+        if letter.requiretls and "REQUIRETLS" not in link.extensions and not letter.reverse_path:
+            # Over TLS that is verified; but for want of the promise no report is lost (RFC 8689 section 5).
+            letter = replace(letter, requiretls=False)
+        if letter.requiretls and "REQUIRETLS" not in link.extensions:
             detail = "it does not promise to keep the message encrypted (REQUIRETLS)"
             refusals = [
                 Answered(each, Stage.MAIL, None, Trouble.UNABLE, detail, "5.7.30")  # RFC 8689 section 4.2.1
@@ -428,7 +432,7 @@ class _Attempt:
                 # It takes so many messages and no more (RFC 9422 MAILMAX).
                 raise _UsedUpLinkError(waiting)
             batch, waiting = _together(waiting, most, link.domains)
-            answers = await link.send(self.letter, batch)
+            answers = await link.send(letter, batch)
             if first and may_be_stale and all(each.stage is Stage.MAIL and _ends(each) for each in answers):
                 raise _StaleLinkError
             if first:
