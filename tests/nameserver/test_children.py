@@ -22,7 +22,9 @@ def selector() -> Iterator[selectors.BaseSelector]:
 
 
 @pytest.fixture
-def children(selector: selectors.BaseSelector) -> Iterator[Children]:
+def children(selector: selectors.BaseSelector, monkeypatch: pytest.MonkeyPatch) -> Iterator[Children]:
+    # However slow this machine is, they are young.
+    monkeypatch.setattr("mx10.nameserver.children._RESPAWN_SECONDS", 60.0)
     made = Children(selector, lambda: None)
     yield made
     made.stop()
@@ -56,7 +58,7 @@ def test_one_that_ends_is_replaced(selector: selectors.BaseSelector, children: C
     children.reap()
     assert place.child is None
     # It was young: the next one waits.
-    assert 0.5 < children.due - time.monotonic() <= 1.0
+    assert 30 < children.due - time.monotonic() <= 60
     children.replace()
     assert place.child is None
     place.due = time.monotonic()
@@ -76,7 +78,7 @@ def test_a_fork_that_fails_is_tried_again(
         patched.setattr(os, "fork", fails)
         children.keep(place)
     assert place.child is None
-    assert 0.5 < children.due - time.monotonic() <= 1.0
+    assert 30 < children.due - time.monotonic() <= 60
     place.due = 0.0
     children.replace()
     assert _hear(selector, children) == [True]
