@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import gc
 import smtplib
 import socket
 import ssl
@@ -15,6 +16,7 @@ from mx10.relay.door import header as header_module
 from mx10.relay.door.connection import Connection, Entrance, Times
 from mx10.relay.door.door import FREE_BYTES
 from mx10.relay.door.header import HeaderReader
+from mx10.relay.door.receiving import Receiving
 from mx10.relay.door.users import UsersError, parse_users, to_line
 from mx10.relay.values import Envelope
 from mx10.smtp.auth import ScramKeys
@@ -61,6 +63,31 @@ async def test_strangers_do_not_jump_the_queue(tmp_path: Path, trusted: bool) ->
     for (head, envelope), priority in zip(rows, (9 if trusted else 0, -3), strict=True):
         assert f"\r\n\tfor <ada@ours.example>\r\n\tPRIORITY {priority};\r\n".encode() in head
         assert f'"priority":{priority}' in envelope
+
+
+@pytest.mark.parametrize("last", ["QUIT", "DATA", "RSET"])
+async def test_a_connection_that_ended_is_gone(tmp_path: Path, last: str) -> None:
+    """Not only when Python next looks for what holds itself."""
+
+    def connections() -> set[int]:
+        return {id(each) for each in gc.get_objects() if isinstance(each, (Connection, Receiving))}
+
+    async with relaying(relay_config(tmp_path)) as (relay, port):
+        gc.collect()
+        gc.disable()
+        before = connections()
+        try:
+            async with Client.to(port) as client:
+                await client.send(BODY, "ada@ours.example")
+                await client.ask("MAIL FROM:<ann@client.example>")
+                await client.ask("RCPT TO:<ada@ours.example>")
+                await client.ask(last)
+            async with asyncio.timeout(20):
+                while connections() - before:  # noqa: ASYNC110  # they tell nobody
+                    await asyncio.sleep(0.01)
+            assert relay.connections == 0
+        finally:
+            gc.enable()
 
 
 async def test_a_recipient_named_twice_gets_one_copy(tmp_path: Path) -> None:

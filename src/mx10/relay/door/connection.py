@@ -178,8 +178,7 @@ class Connection(asyncio.Protocol):
         self._here.discard(self)
         if self._task is not None and self._task is not asyncio.current_task():
             self._task.cancel()
-        self._receiving.is_over = True
-        self._receiving.forget()
+        self._receiving.leave()
         self._door.left(self.visitor)
 
     def pause_writing(self) -> None:

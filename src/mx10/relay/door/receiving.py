@@ -196,6 +196,13 @@ class Receiving:
         self.incoming = self._header = None
         self.began = 0.0
 
+    def leave(self) -> None:
+        """The client is gone, and its connection is not needed any more; that a message was taken is still heard of."""
+        self.is_over = True
+        self.forget()
+        # Else they hold each other, and are there until Python looks for such: it seldom does.
+        self._later, self._answer = _never, _to_nobody
+
     def _circles(self, header: HeaderReader) -> bool:
         if header.received >= self._door.hops:
             return True
@@ -297,6 +304,14 @@ class Receiving:
             door.failed(visitor, "spool")
             log.error("a message could not be kept", client=visitor.text, cause=str(outcome))
             self._answer(error_reply(outcome))
+
+
+def _never(work: Coroutine[Any, Any, None]) -> None:
+    work.close()
+
+
+def _to_nobody(_reply: Reply) -> None:
+    pass
 
 
 def _note_tls(incoming: Incoming, header: HeaderReader) -> None:
