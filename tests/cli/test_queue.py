@@ -158,7 +158,7 @@ def test_explaining_what_a_message_says_of_tls(queue: Run, tmp_path: Path) -> No
     assert code == 0
     assert "\nIts header says TLS-Required: No; TLS is insisted on only where somebody chose that here.\n" in out
     # The second attempt was watched.
-    assert "the message says TLS-Required: No; it goes without TLS, too" in out
+    assert "the message says TLS-Required: No; it goes without TLS" in out
     assert json.loads(queue("explain", "--json", name)[1])["recipients"][0]["tls_optional"] is True
     assert "\r\nTLS-Required: No\r\n" in spooled(config, "SELECT CAST(body AS TEXT) FROM messages")[0][0]
 

@@ -244,7 +244,7 @@ async def test_a_message_may_say_that_tls_is_not_required() -> None:
     assert fate.end is End.DELIVERED
     assert net.hosts[MX1].opened == [TlsPolicy.OPPORTUNISTIC, TlsPolicy.NEVER]
     assert [step.text for step in net.steps if step.kind is StepKind.POLICY] == [
-        "the message says TLS-Required: No; it goes without TLS, too"
+        "the message says TLS-Required: No; it may go without TLS"
     ]
 
 

@@ -493,7 +493,7 @@ def _optional(policy: TlsPolicy) -> str:
     """What becomes of a message that says ``TLS-Required: No``."""
     if policy in (TlsPolicy.ENCRYPTED, TlsPolicy.VERIFIED):
         return f"the message says TLS-Required: No, but tls={policy} was chosen here, and holds"
-    return "the message says TLS-Required: No; it goes without TLS, too"
+    return f"the message says TLS-Required: No; it {'goes' if policy is TlsPolicy.NEVER else 'may go'} without TLS"
 
 
 def _together(

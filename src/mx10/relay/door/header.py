@@ -10,9 +10,11 @@ MAX_HEADER: Final = 1 << 18
 """Octets of a header; a message with a longer one is refused."""
 # White space before the colon is of old (RFC 5322 section 4.5.8), and read by some.
 _RECEIVED: Final = re.compile(rb"\r\nreceived[ \t]*:")
-_DELIVERED: Final = re.compile(rb"\r\ndelivered-to[ \t]*:((?:[^\r\n]|\r\n[ \t])*)")
-_RESULTS: Final = re.compile(rb"\r\nauthentication-results[ \t]*:((?:[^\r\n]|\r\n[ \t])*)", re.IGNORECASE)
-_TLS_REQUIRED: Final = re.compile(rb"\r\ntls-required:((?:[^\r\n]|\r\n[ \t])*)")
+# The body of a field, with the lines it goes on in: by the line, as one octet at a time takes many times as long.
+_BODY: Final = rb"([^\r\n]*(?:\r\n[ \t][^\r\n]*)*)"
+_DELIVERED: Final = re.compile(rb"\r\ndelivered-to[ \t]*:" + _BODY)
+_RESULTS: Final = re.compile(rb"\r\nauthentication-results[ \t]*:" + _BODY, re.IGNORECASE)
+_TLS_REQUIRED: Final = re.compile(rb"\r\ntls-required:" + _BODY)
 _WORD: Final = re.compile(rb'"((?:[^"\\]|\\.)*)"|([^\s;("]*)', re.DOTALL)
 
 TOO_LONG: Final = Reply.of(552, "5.3.4", f"the header of a message has up to {MAX_HEADER >> 10} KiB here")

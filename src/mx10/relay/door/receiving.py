@@ -278,7 +278,6 @@ class Receiving:
 
     def _keep(self, incoming: Incoming, found: bytes, recipients: list[NewRecipient]) -> None:
         """Have it written, with what was found out about it and our Received above all it has."""
-        self.incoming = self._header = None
         envelope, named = incoming.envelope, self._recipients
         only = named[0].address if len(named) == 1 else ""
         trace = received(
@@ -290,6 +289,7 @@ class Receiving:
             utf8=envelope.smtputf8,
             priority=envelope.priority,
         )
+        self.incoming = self._header = None
         incoming.commit(found + trace, recipients, self._kept)
 
     def _kept(self, outcome: Taken | StoreError) -> None:
