@@ -279,6 +279,13 @@ def hosts_of(lab: Lab) -> dict[str, tuple[list[str], list[str]]]:
     return {each["host"]: (each["addresses"], each["domains"]) for each in told["hosts"]}
 
 
+async def test_hosts_are_listed_while_they_go(start: Start) -> None:
+    lab = await start()
+    listed, _ = await asyncio.gather(lab.exchangers.order({"do": "hosts"}), lab.exchangers.follow({}))
+    assert len(listed.told["hosts"]) == 7
+    assert (await lab.exchangers.order({"do": "hosts"})).told["hosts"] == []
+
+
 async def test_zones_say_who_takes_mail(start: Start, own_zones: Path) -> None:
     lab = await start(own_zones)
     assert lab.exchangers.running == 7

@@ -117,7 +117,9 @@ class Exchangers:
         """
         match order.get("do"):
             case "hosts":
-                return Answer({"hosts": [await _host_to_json(self._hosts[name]) for name in sorted(self._hosts)]})
+                # While one is asked, another may go.
+                hosts = [self._hosts[name] for name in sorted(self._hosts)]
+                return Answer({"hosts": [await _host_to_json(host) for host in hosts]})
             case "change":
                 return await self._change(order.get("host"), order.get("health"))
             case "messages":
