@@ -4,6 +4,7 @@ A peer's own file says only how it is configured, how it is started and how it i
 """
 
 import contextlib
+import itertools
 import os
 import random
 import shutil
@@ -13,7 +14,7 @@ import subprocess
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -54,24 +55,36 @@ def zone_files(folder: Path) -> list[ZoneFile]:
     ]
 
 
-def free_port(address: str = "127.0.0.1") -> int:
-    """A port that nobody uses just now, over UDP nor over TCP.
+def _ports() -> Iterator[int]:
+    """What ``free_port`` tries, in order, so that no port comes again before a server listens there.
 
     None of those that Linux gives to whoever connects, from 32768 on: such a one may be taken before a server listens.
+    With pytest-xdist each worker has some of its own.
     """
-    for _ in range(100):
-        with (
-            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
-            socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp,
-        ):
-            port = random.randrange(10_000, 32_768)
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    workers = max(int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")), worker + 1)
+    count = (32_768 - 10_000) // workers
+    first = 10_000 + worker * count
+    begin = random.randrange(count)
+    return (first + each % count for each in itertools.count(begin))
+
+
+_PORTS = _ports()
+
+
+def free_port(address: str = "127.0.0.1") -> int:
+    """A port that nobody uses just now, over UDP nor over TCP, and that this process has not given lately."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    for port in itertools.islice(_PORTS, 100):
+        with socket.socket(family, socket.SOCK_DGRAM) as udp, socket.socket(family, socket.SOCK_STREAM) as tcp:
             try:
                 udp.bind((address, port))
                 tcp.bind((address, port))
-            except OSError:
+            except OSError as error:
+                reason = error
                 continue
             return port
-    raise PeerError(f"no port of {address} is free over both UDP and TCP")
+    raise PeerError(f"no port of {address} is free over both UDP and TCP: {reason}")
 
 
 def find_program(name: str, package: str) -> str:

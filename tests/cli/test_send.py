@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from mx10.cli import main
+from peers import free_port
 from tests.relay.talker import CLOSE, OFFERS, Talker
 from tests.routing.dns_world import World, serving
 
@@ -52,9 +53,7 @@ def settings(nameserver: str, monkeypatch: pytest.MonkeyPatch) -> None:
 @contextlib.contextmanager
 def hosts(*wanted: Talker) -> Iterator[int]:
     """Hosts on one port, in a thread of their own: the command has a loop of its own. Yields the port."""
-    with socket.socket() as free:
-        free.bind(("127.9.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port("127.9.0.1")
     started, ended = threading.Event(), asyncio.Event()
     loops: list[asyncio.AbstractEventLoop] = []
 

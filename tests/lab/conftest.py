@@ -1,12 +1,12 @@
 """A running lab for tests, at a port that nobody else has."""
 
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
+import peers
 from mx10.config import Config, LabSettings
 from mx10.lab import ZONES
 from mx10.lab.guide import copy_zones
@@ -18,17 +18,10 @@ Start = Callable[..., Awaitable[Lab]]
 
 def free_port() -> int:
     """A port free for UDP and TCP at the lab's address."""
-    for _ in range(20):
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-            try:
-                tcp.bind(("127.53.0.53", 0))
-                udp.bind(tcp.getsockname())
-            except OSError as error:
-                reason = str(error)
-                continue
-            port: int = tcp.getsockname()[1]
-            return port
-    return cannot_run(f"127.53.0.53 cannot be bound ({reason}): on macOS add the lab's addresses, see docs/lab.md")
+    try:
+        return peers.free_port("127.53.0.53")
+    except peers.PeerError as error:
+        cannot_run(f"{error}; on macOS add the lab's addresses, see docs/lab.md")
 
 
 @pytest.fixture

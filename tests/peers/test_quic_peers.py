@@ -1,7 +1,6 @@
 """DNS over QUIC as kdig (ngtcp2) speaks it, with all of ``mx10 serve`` behind it."""
 
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from peers import MissingPeerError, Mx10
+from peers import MissingPeerError, Mx10, free_port
 from peers.server import find_program
 from tests.conftest import cannot_run
 from tests.nameserver.test_tls import write_certificate
@@ -19,13 +18,6 @@ pytestmark = pytest.mark.peers
 ZONE = (
     "$TTL 60\n@ SOA ns1 host 1 3600 600 86400 300\n@ NS ns1\n@ NS ns2\nns1 A 192.0.2.1\nns2 A 192.0.2.2\n@ MX 10 ns1\n"
 )
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 class QuicMx10(Mx10):

@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
+from peers import free_port
+
 STALL, CLOSE, RESET, DRIP, ENDLESS_LINE, ENDLESS_REPLY = (
     b"(stall)",
     b"(close)",
@@ -49,8 +51,9 @@ class Talker:
             server = await asyncio.start_unix_server(self._serve, self.path, limit=1 << 20)
         else:
             context = self.context if self.implicit else None
+            # Nobody else gets the port while this host is away.
+            self.port = self.port or free_port(self.address)
             server = await asyncio.start_server(self._serve, self.address, self.port, ssl=context, limit=1 << 20)
-            self.port = server.sockets[0].getsockname()[1]
         try:
             yield self
         finally:

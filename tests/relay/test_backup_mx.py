@@ -17,6 +17,7 @@ from mx10.relay.door.recipients import verify as verify_module
 from mx10.relay.metrics import Meter
 from mx10.relay.process import Relay
 from mx10.relay.spool.opening import open_spool
+from peers import free_port
 from tests.relay.door.test_vouch import add_text
 from tests.relay.primary import Primary
 from tests.relay.talker import Talker, until
@@ -35,9 +36,7 @@ backup.example.net A 127.9.3.2
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.9.3.1", 0))
-        return int(free.getsockname()[1])
+    return free_port("127.9.3.1")
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """A nameserver on loopback that does what a test tells it: answer, lie, be silent, cut its answers short."""
 
 import asyncio
-import socket
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Self, cast
@@ -12,6 +11,7 @@ from mx10.dns import rrtypes as rr
 from mx10.dns.message import Edns, Message, Record
 from mx10.resolver.asking import Server, Transport
 from mx10.resolver.forwarder import Forwarder
+from peers import free_port
 
 Reply = bytes | Message | None
 Behaviour = Callable[[Message], "Reply | Iterable[Reply] | Awaitable[Reply]"]
@@ -140,10 +140,7 @@ def forwarder(*hostiles: Hostile, settings: ResolverSettings = SHORT, **options:
 
 def unused_port() -> int:
     """A port of 127.0.0.1 at which nobody listens."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+    return free_port()
 
 
 __all__ = ["Hostile", "code", "forwarder", "records", "response", "rr", "silent", "unused_port"]

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import random
-import socket
 import sqlite3
 import tempfile
 import time
@@ -43,6 +42,7 @@ from mx10.relay.door.values import Refused, Visitor
 from mx10.relay.values import NewRecipient
 from mx10.smtp.replies import Reply
 from mx10.store.connect import Store, open_store
+from peers import free_port
 from tests.relay.primary import Primary
 from tests.relay.talker import CLOSE, DRIP, ENDLESS_LINE, ENDLESS_REPLY, OFFERS, RESET, STALL, until
 from tests.routing.dns_world import SETTINGS, World
@@ -114,9 +114,7 @@ class House:
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.9.2.1", 0))
-        return int(free.getsockname()[1])
+    return free_port("127.9.2.1")
 
 
 @contextlib.asynccontextmanager
@@ -322,7 +320,7 @@ async def test_a_primary_that_stalls_is_left_alone_for_a_while(store: Store, por
     async with primary(port, says={"GREETING": STALL}).listening() as host, house(store, port, seconds=0.2) as home:
         began = time.monotonic()
         assert (await home.verify("ada@example.org")).verdict is Verdict.UNSURE
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 10
         connections = host.connections
         for _ in range(10):
             assert (await home.verify("bob@example.org")).verdict is Verdict.UNSURE
@@ -381,9 +379,7 @@ async def test_a_hostile_primary_says_nothing_and_keeps_nobody(tmp_path: Path, s
     does = (STALL, CLOSE, RESET, DRIP, ENDLESS_LINE, ENDLESS_REPLY, b"\0\xff\r\n", b"250 2.1.5 ok\n" * 50, b"550")
 
     async def one(what: bytes) -> None:
-        with socket.socket() as free:
-            free.bind(("127.9.2.1", 0))
-            port = free.getsockname()[1]
+        port = free_port("127.9.2.1")
         async with primary(port, says={stage: what}).listening(), house(store, port, seconds=0.5) as home:
             began = time.monotonic()
             answer = await home.verify("ada@example.org")
