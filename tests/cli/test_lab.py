@@ -102,9 +102,10 @@ def test_a_second_one_says_that_it_runs_already() -> None:
     with running(port):
         result = mx10(port, "lab", "up")
         assert result.returncode == 3
-        assert result.stderr == (
-            f"mx10 lab: the lab runs already, at 127.53.0.53:{port}; end it with Ctrl-C where it was started\n"
-        )
+        # What asyncio finds slow in development mode is another matter.
+        assert [line for line in result.stderr.splitlines() if '"part": "asyncio"' not in line] == [
+            f"mx10 lab: the lab runs already, at 127.53.0.53:{port}; end it with Ctrl-C where it was started"
+        ]
 
 
 def test_a_folder_of_ones_own(tmp_path: Path) -> None:
@@ -115,7 +116,8 @@ def test_a_folder_of_ones_own(tmp_path: Path) -> None:
     with running(port, "--zone-dir", str(tmp_path / "my lab")):
         zone = tmp_path / "my lab" / "single.example.zone"
         zone.write_text(zone.read_text().replace("MX   10 mail", "MX   9 mail"))
-        deadline = time.monotonic() + 2
+        # An edit needs less than a second; each command that looks may need two where all processors are busy.
+        deadline = time.monotonic() + 20
         while (
             "9 mail.single.example." not in (found := mx10(port, "--lab", "lookup", "--short", "single.example")).stdout
         ):

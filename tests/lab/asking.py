@@ -24,7 +24,7 @@ class Client:
         address, port = self.lab.address
         exchanger = Exchanger(Server(address, port, transport))
         try:
-            return await exchanger.ask(domain_from_text(name), rrtypes.type_from_text(rrtype), 3.0, Asking())
+            return await exchanger.ask(domain_from_text(name), rrtypes.type_from_text(rrtype), 6.0, Asking())
         finally:
             await exchanger.close()
 

@@ -1,6 +1,7 @@
 """The running lab: what each of its domains answers, how its servers misbehave, and what an edit changes."""
 
 import asyncio
+import statistics
 import time
 from pathlib import Path
 
@@ -54,10 +55,13 @@ async def test_every_domain_on_the_list_answers_as_it_should(start: Start) -> No
 async def test_quick_once_warm(start: Start) -> None:
     client = Client(await start())
     await client("backup.example")
-    began = time.perf_counter()
+    seconds = []
     for _ in range(50):
+        began = time.perf_counter()
         await client("backup.example")
-    assert (time.perf_counter() - began) / 50 < 0.02
+        seconds.append(time.perf_counter() - began)
+    # Not the mean: now and then the processors have other things to do.
+    assert statistics.median(seconds) < 0.02
 
 
 async def test_each_zone_is_answered_at_its_own_servers_only(start: Start) -> None:
@@ -81,23 +85,25 @@ async def test_manners(start: Start) -> None:
         await client.at("127.53.2.20", "lame.test.")
     began = time.perf_counter()
     assert words((await client.at("127.53.2.23", "slow.test.")).answer) == ["slow.test. MX 10 mail.slow.test."]
-    assert 0.14 < time.perf_counter() - began < 0.6
+    # Slow, and not silent, on a machine that has other things to do, too.
+    assert 0.14 < time.perf_counter() - began < 3
 
 
 async def test_a_silent_domain_is_given_up_in_time(start: Start) -> None:
     client = Client(await start())
     began = time.perf_counter()
     assert (await client("silent.test")).rcode == rr.Rcode.SERVFAIL
-    assert time.perf_counter() - began < 2.5
+    # Those who ask wait for five seconds (resolv.conf(5)).
+    assert time.perf_counter() - began < 5
 
 
 # -- edits -----------------------------------------------------------------------------------------------------------
 
 
 async def eventually(client: Client, name: str, expected: list[str], rcode: int = 0) -> None:
-    """Ask until the answer is as expected, for a second at most: an edit needs no longer."""
+    """Ask until the answer is as expected: an edit needs less than a second, where nothing else goes on."""
     message = await client(name)
-    for _ in range(50):
+    for _ in range(500):
         if words(message.answer) == expected and message.rcode == rcode:
             return
         await asyncio.sleep(0.02)

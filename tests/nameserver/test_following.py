@@ -104,7 +104,8 @@ class World:
         return Following.from_json(self.ledger.info(APEX).following)
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
+        # Two hundred zones are stored one by one; the machine may have other things to do.
+        async with asyncio.timeout(60):
             while not condition():  # noqa: ASYNC110  # the store has no event to wait for
                 await asyncio.sleep(0.005)
 

@@ -185,7 +185,8 @@ def test_answers_go_on_when_the_database_is_away(postgresql_url: str, tmp_path: 
         began = time.monotonic()
         ledger.change(APEX, [Edit(from_text("www", APEX), rr.A, a(2))], ME)
         _until(lambda: server.address_of("www.one.example.") == 2)
-        assert time.monotonic() - began < 2
+        # Some tenths of a second, where nothing else goes on.
+        assert time.monotonic() - began < 5
         ledger.store.close()
         with psycopg.connect(administrator, autocommit=True) as connection:
             away = f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode()

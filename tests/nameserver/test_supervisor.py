@@ -413,7 +413,8 @@ def test_a_signal_ends_it_while_it_reads_zones(tmp_path: Path, number: int) -> N
             process.send_signal(number)
             rest = process.stderr.read()
             assert process.wait(10) == 0
-            assert time.monotonic() - began < 2.5
+            # To read them all takes minutes.
+            assert time.monotonic() - began < 8
             assert "stopped while reading zones" in rest
             assert "Traceback" not in rest
         finally:

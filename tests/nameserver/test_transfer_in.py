@@ -204,12 +204,14 @@ async def test_of_large_transfers_one_at_a_time() -> None:
         yield said(query, soa(3))
 
     limits = TransferLimits(1000, 1 << 30)
+    # Ten megabytes take as long as they take.
+    patient = replace(SETTINGS, idle_seconds=30, transfer_seconds=60)
     lock = asyncio.Lock()
     async with Hostile(large_zone) as hostile, AsyncExitStack() as first:
-        await fetch(at(hostile), APEX, None, NoSeal(), SETTINGS, limits, lock, first)
+        await fetch(at(hostile), APEX, None, NoSeal(), patient, limits, lock, first)
         assert lock.locked()
         second = AsyncExitStack()
-        waiting = asyncio.create_task(fetch(at(hostile), APEX, None, NoSeal(), SETTINGS, limits, lock, second))
+        waiting = asyncio.create_task(fetch(at(hostile), APEX, None, NoSeal(), patient, limits, lock, second))
         await asyncio.wait([waiting], timeout=0.5)
         assert not waiting.done()
         await first.aclose()
