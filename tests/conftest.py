@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import itertools
 import os
 import secrets
 import shutil
@@ -52,6 +53,23 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     """Nothing is left out: a test bears the mark where, and only where, the folder says so."""
     if (item.get_closest_marker("peers") is not None) != (PEERS in item.path.parents):
         raise pytest.UsageError(f"{item.nodeid}: tests in tests/peers, and no others, have the mark peers")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long tests first, on each worker of pytest-xdist some, so that none of them runs when all others have ended.
+
+    With ``--dist worksteal`` each worker begins with an equal part of the list, in order.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    long = [item for item in items if item.get_closest_marker("long") is not None]
+    others = iter([item for item in items if item.get_closest_marker("long") is None])
+    dealt: list[pytest.Item] = []
+    for number in range(workers):
+        size = (len(items) - len(dealt)) // (workers - number)
+        part = long[number::workers] if workers > 1 else long
+        dealt += [*part, *itertools.islice(others, max(0, size - len(part)))]
+    items[:] = [*dealt, *others]
 
 
 def cannot_run(reason: str) -> NoReturn:

@@ -44,6 +44,7 @@ def outcome(common_folder: Path) -> Find:
     return find
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("signed", [False, True], ids=["plain", "signed"])
 @pytest.mark.parametrize("seed", SEEDS)
 def test_differences_from_other_nameservers_have_an_rfc_behind_them(seed: int, signed: bool, outcome: Find) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import cannot_run
 
-pytestmark = pytest.mark.peers
+pytestmark = [pytest.mark.peers, pytest.mark.long]
 
 ISOLATED = ("unshare", "--map-root-user", "--net")
 # BIND answers from no record set of more than 100 records (max-records-per-type, after CVE-2024-1737).

@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import cannot_run
 from tools.kill_spool import rounds
 
-pytestmark = pytest.mark.peers
+pytestmark = [pytest.mark.peers, pytest.mark.long]
 
 
 def test_killed_twenty_times() -> None:

@@ -37,7 +37,7 @@ from peers.validating import Validating
 from tests.conftest import cannot_run
 from tests.zones.reading import load
 
-pytestmark = [pytest.mark.peers, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.peers, pytest.mark.long, pytest.mark.timeout(180)]
 
 PARENT = from_text("parent.example.")
 CHILD = from_text("child.parent.example.")

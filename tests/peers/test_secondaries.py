@@ -163,6 +163,7 @@ def all_equal(feeding: Feeding, names: Sequence[str]) -> None:
                 raise AssertionError(f"{each.name}: {len(waiting)} zones, as {waiting[0]}\n{said}\n{each.log_tail(30)}")
 
 
+@pytest.mark.long
 def test_zones_come_change_and_go_by_themselves(tmp_path: Path) -> None:
     names = [f"z{number}.test" for number in range(ZONES)]
     with Feeding(tmp_path, SECONDARIES) as feeding:
