@@ -41,18 +41,15 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Tests with peers have a folder of their own: it is not read without them, nor any other for them alone."""
+    """Tests with peers have a folder of their own: it is not read without them, nor any other for them alone.
+
+    ``test_house`` sees to it that so nothing is left out.
+    """
     kind = config.getoption("markexpr")
     if collection_path.is_dir() or kind not in ("peers", "not peers"):
         return None
     within = PEERS in collection_path.parents
     return True if within != (kind == "peers") else None
-
-
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Nothing is left out: a test bears the mark where, and only where, the folder says so."""
-    if (item.get_closest_marker("peers") is not None) != (PEERS in item.path.parents):
-        raise pytest.UsageError(f"{item.nodeid}: tests in tests/peers, and no others, have the mark peers")
 
 
 @pytest.hookimpl(trylast=True)

@@ -44,3 +44,11 @@ def test_the_locks_hold_what_the_project_asks_for_and_agree() -> None:
 def test_the_readme_sets_up_with_two_commands() -> None:
     commands = re.findall(r"^    (make .*?) *(?:#.*)?$", (ROOT / "README.md").read_text(), re.MULTILINE)
     assert commands[:2] == ["make run", "make test"]
+
+
+def test_tests_with_peers_are_in_their_folder_and_no_others_are() -> None:
+    """Else some would be in neither part of ``make test``, which reads that folder, or all others."""
+    folder = ROOT / "tests/peers"
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        bears = r"^pytestmark = .*mark\.peers\b" if folder in path.parents else r"mark\.peers\b"
+        assert bool(re.search(bears, path.read_text(), re.MULTILINE)) == (folder in path.parents), path
