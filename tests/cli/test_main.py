@@ -218,15 +218,19 @@ def test_programs_get_what_the_package_exports() -> None:
 def test_version_starts_fast() -> None:
     """``mx10 --version`` under 1.5 × ``python -c pass`` + 60 ms; the best of several, as others use the machine too."""
 
-    def best(*argv: str) -> float:
-        times = []
-        for _ in range(7):
-            began = time.perf_counter()
-            subprocess.run([sys.executable, *argv], check=True, capture_output=True)
-            times.append(time.perf_counter() - began)
-        return min(times)
+    def took(*argv: str) -> float:
+        began = time.perf_counter()
+        subprocess.run([sys.executable, *argv], check=True, capture_output=True)
+        return time.perf_counter() - began
 
-    assert best("-m", "mx10", "--version") < 1.5 * best("-c", "pass") + 0.060
+    ours, plain = [], []
+    # Where other tests have all processors, it may be a while until each has had one for itself.
+    for number in range(100):
+        ours.append(took("-m", "mx10", "--version"))
+        plain.append(took("-c", "pass"))
+        if number > 6 and min(ours) < 1.5 * min(plain) + 0.060:
+            return
+    raise AssertionError(f"{min(ours):.3f} s and {min(plain):.3f} s")
 
 
 def test_version_imports_next_to_nothing() -> None:

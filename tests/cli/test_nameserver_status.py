@@ -36,7 +36,7 @@ def run(here: Context, *argv: str) -> int:
 
 def until_there(path: Path) -> None:
     """Wait for a desk that opens."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 20
     while not path.exists():
         assert time.monotonic() < deadline
         time.sleep(0.005)

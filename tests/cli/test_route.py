@@ -232,7 +232,8 @@ def test_an_interrupt_ends_it_quietly_while_it_reads() -> None:
         process.send_signal(signal.SIGINT)
         began = time.monotonic()
         assert process.wait(10) == 130
-        assert time.monotonic() - began < 3
+        # It would wait for more names for ever.
+        assert time.monotonic() - began < 8
         assert process.stderr
         assert process.stderr.read() == b""
 

@@ -350,7 +350,8 @@ def test_a_flood_of_transfers(alone: Feeding) -> None:
         streams.append(stream)
     began = time.monotonic()
     assert serial_at(alone.ours, "one.test") == 1
-    assert time.monotonic() - began < 1
+    # At once, where nothing else goes on; others have processors to share.
+    assert time.monotonic() - began < 3
     for stream in streams:
         for _ in range(5):
             size = int.from_bytes(_exactly(stream, 2), "big")

@@ -540,7 +540,8 @@ async def test_lists_that_are_silent_are_not_waited_for() -> None:
     started = asyncio.get_running_loop().time()
     assert await said(rules.recipient(visitor(), MAIL, "x@example.org"))
     assert await said(rules.recipient(visitor("192.0.2.7"), MAIL, "x@example.org")) == ""
-    assert asyncio.get_running_loop().time() - started < 2
+    # A tenth of a second for each; the list would say nothing for ever.
+    assert asyncio.get_running_loop().time() - started < 10
     world.go.set()
 
 
