@@ -13,7 +13,7 @@ import pytest
 
 from mx10.cli import main
 from mx10.cli.lookup_text import duration
-from tests.cli.test_lab import MX10, environment, mx10, running
+from tests.cli.test_lab import MX10, complaints, environment, mx10, running
 from tests.lab.conftest import free_port
 from tests.resolver.hostile import Hostile, silent
 
@@ -196,7 +196,7 @@ def test_standard_input_as_json_keeps_the_order(port: int) -> None:
     found = [json.loads(line) for line in done.stdout.splitlines()]
     assert [one["asked"] for one in found] == names
     assert found[2].keys() == {"asked", "error"}
-    assert done.stderr == b""
+    assert complaints(done.stderr.decode()) == ""
 
 
 def test_each_result_is_out_when_it_is_known(port: int) -> None:
@@ -211,7 +211,7 @@ def test_each_result_is_out_when_it_is_known(port: int) -> None:
             process.stdin.flush()
             assert process.stdout.readline() == b"10 mail.single.example.\n"
         process.stdin.close()
-        assert process.wait(5) == 0
+        assert process.wait(20) == 0
 
 
 def test_ctrl_c(port: int) -> None:
@@ -228,8 +228,8 @@ def test_ctrl_c(port: int) -> None:
     process.stdin.flush()
     process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=5)
-    assert (process.returncode, err) == (130, b"")
+    _, err = process.communicate(timeout=20)
+    assert (process.returncode, complaints(err.decode())) == (130, "")
 
 
 def test_a_reader_that_goes_away(port: int) -> None:
@@ -239,7 +239,7 @@ def test_a_reader_that_goes_away(port: int) -> None:
         shell, shell=True, input=names.encode(), env=environment(port), capture_output=True, timeout=30
     )
     assert done.stdout == b"10 mail.single.example.\n"
-    assert done.stderr == b""
+    assert complaints(done.stderr.decode()) == ""
 
 
 def test_a_terminal_shows_how_far_it_is(port: int) -> None:
@@ -257,7 +257,7 @@ def test_a_terminal_shows_how_far_it_is(port: int) -> None:
     )
     process.communicate(names, timeout=20)
     os.close(follower)
-    said = os.read(leader, 10000).decode()
+    said = complaints(os.read(leader, 10000).decode())
     os.close(leader)
     assert "1 names" in said
     assert said.endswith("\r\x1b[K")
