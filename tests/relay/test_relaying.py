@@ -242,8 +242,8 @@ async def test_a_host_that_takes_few_connections_gets_that_many(tmp_path: Path) 
                     await client.send(MESSAGE, f"u{number}@ours.example")
             await empty(config)
             (hop,) = relay.dispatcher.hops.values()
-            # The host may not have heard yet that one of the three is done.
-            assert hop.ceiling in (2, 3)
+            # The host may not have heard yet that some of the three are done.
+            assert 1 <= hop.ceiling <= 3
             assert (hop.down_since, len(relay.hosts)) == (0, 0)
         assert len(host.messages) == 150
         assert host.most == 3
