@@ -30,14 +30,15 @@ MEMORY = Path("/dev/shm")
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """How many tests run at once with ``-n auto``: more than there are processors, as many of them wait for disks and
-    timers, and those with peers for their peers. The variable of pytest-xdist says otherwise.
+def pytest_xdist_auto_num_workers() -> int | None:
+    """How many tests run at once with ``-n auto``: one more than there are processors, as many of them wait for disks,
+    timers and peers; with many more, what they see is a machine that has no time. The variable of pytest-xdist says
+    otherwise.
     """
     if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
         return None
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(8, 2 * processors if config.getoption("markexpr") == "peers" else processors + 1)
+    return min(8, processors + 1)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
