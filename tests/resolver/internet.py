@@ -1,6 +1,7 @@
 """A small internet in memory: our own nameserver at each address, and ways for a server to lie or to be silent."""
 
 import asyncio
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -41,6 +42,8 @@ class Internet:
     folder: Path
     servers: dict[str, Responder] = field(default_factory=dict)
     silent: set[str] = field(default_factory=set)
+    slow: dict[str, float] = field(default_factory=dict)
+    """Seconds that a server takes for each answer."""
     lies: dict[str, Change] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     now: float = 1000.0
@@ -62,8 +65,10 @@ class Internet:
 
     async def ask(self, address: str, port: int, wire: bytes, rrtype: int, seconds: float) -> Message:
         self.asked.append(f"{address} {to_text(wire)} {rrtypes.type_to_text(rrtype)}")
-        if address in self.silent or address not in self.servers:
-            self.now += seconds
+        silent = address in self.silent or address not in self.servers
+        takes = math.inf if silent else self.slow.get(address, 0.0)
+        self.now += min(takes, seconds)
+        if takes > seconds:
             raise TimeoutError
         await asyncio.sleep(0)
         response = self.servers[address].tcp(m.make_query(wire, rrtype, id=1, rd=False))

@@ -200,7 +200,7 @@ async def test_a_silent_server_is_asked_again_and_then_avoided(net: Internet) ->
     found = await iterator.find(name("a.example."), rr.MX)
     assert (found.status, found.rcode) == (Status.FAILURE, None)
     assert found.error == NO_REACHABLE_AUTHORITY
-    assert found.reason == "no nameserver of a.example answers: 192.0.2.10 did not answer within 1 s"
+    assert found.reason == "no nameserver of a.example answers: 192.0.2.10 did not answer within 2 s"
     assert net.asked.count("192.0.2.10 a.example. MX") == 2
     assert (await iterator.find(name("mail.a.example."), rr.A)).status == Status.FAILURE
     assert net.asked.count("192.0.2.10 mail.a.example. A") == 0
@@ -208,6 +208,13 @@ async def test_a_silent_server_is_asked_again_and_then_avoided(net: Internet) ->
     net.silent.clear()
     net.now += FAILURE_SECONDS
     assert (await iterator.find(name("a.example."), rr.MX)).status == Status.OK
+
+
+async def test_a_slow_server_is_given_twice_the_time_when_it_is_asked_again(net: Internet) -> None:
+    net.slow["192.0.2.10"] = 1.9
+    found = await net.iterator().find(name("a.example."), rr.MX)
+    assert words(found) == ["a.example. MX 10 mail.a.example."]
+    assert net.asked.count("192.0.2.10 a.example. MX") == 2
 
 
 async def test_a_failure_is_never_an_absence(net: Internet) -> None:

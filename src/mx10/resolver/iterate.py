@@ -47,7 +47,7 @@ class Budget:
     """In all. A client of ours has given up by then."""
 
     query_seconds: float = 1.0
-    """For one answer from one server."""
+    """For one answer from one server; twice as long when it is asked again."""
 
     queries: int = 100
     """Questions sent, those for nameservers' addresses included (as the limits after CVE-2020-8616, NXNSAttack)."""
@@ -139,6 +139,8 @@ class _Attempt:
     rrtype: int
     left: int
     """Servers that may still be tried."""
+    seconds: float
+    """How long each is waited for."""
     silent: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     """For people: what went wrong so far."""
@@ -282,7 +284,7 @@ class Iterator:
         Raises:
             _GaveUpError: none of them does.
         """
-        attempt = _Attempt(cut, name, rrtype, self._budget.servers)
+        attempt = _Attempt(cut, name, rrtype, self._budget.servers, self._budget.query_seconds)
         usable = {host: addresses for host, glue in cut.glue.items() if (addresses := self._usable(glue))}
         said = await self._ask_each(run, attempt, [address for each in usable.values() for address in each])
         if said is not None:
@@ -294,10 +296,12 @@ class Iterator:
         for _ in range(self._settings.attempts - 1):
             again, attempt.silent = attempt.silent, []
             attempt.left = len(again)
+            # It may be far, or busy: who waited too short a time once would do so again.
+            attempt.seconds *= 2
             said = await self._ask_each(run, attempt, again)
             if said is not None:
                 return said
-        late = f"did not answer within {self._budget.query_seconds:g} s"
+        late = f"did not answer within {attempt.seconds:g} s"
         failures = attempt.failures + [run.memory.avoid(server, None, late) for server in attempt.silent]
         # The zone may have moved to other servers: next time, those above are asked where it is.
         run.memory.drop_cut(cut.zone)
@@ -335,7 +339,7 @@ class Iterator:
             limit = f"{self._budget.queries} questions" if left > 0 else f"{self._budget.seconds:g} s"
             raise _SpentError(f"no answer within {limit}")
         run.queries -= 1
-        seconds = min(left, self._budget.query_seconds)
+        seconds = min(left, attempt.seconds)
         try:
             async with asyncio.timeout(seconds):
                 message = await self._ask(server, self._port, attempt.name, attempt.rrtype, seconds)
