@@ -217,6 +217,17 @@ async def test_a_slow_server_is_given_twice_the_time_when_it_is_asked_again(net:
     assert net.asked.count("192.0.2.10 a.example. MX") == 2
 
 
+async def test_a_server_that_drops_one_question_is_asked_all_others(net: Internet) -> None:
+    iterator = net.iterator()
+    assert words(await iterator.find(name("mail.a.example."), rr.A)) == ["mail.a.example. A 198.51.100.1"]
+    net.silent.add("192.0.2.10")
+    assert (await iterator.find(name("a.example."), rr.MX)).status == Status.FAILURE
+    net.silent.clear()
+    assert (await iterator.find(name("alias.a.example."), rr.A)).status == Status.NODATA
+    # RFC 9520: the question itself is not asked again so soon.
+    assert (await iterator.find(name("a.example."), rr.MX)).status == Status.FAILURE
+
+
 async def test_a_failure_is_never_an_absence(net: Internet) -> None:
     net.silent |= {"192.0.2.1"}
     for rrtype in (rr.MX, rr.A, rr.AAAA):

@@ -302,7 +302,7 @@ class Iterator:
             if said is not None:
                 return said
         late = f"did not answer within {attempt.seconds:g} s"
-        failures = attempt.failures + [run.memory.avoid(server, None, late) for server in attempt.silent]
+        failures = attempt.failures + [run.memory.avoid_silent(server, late) for server in attempt.silent]
         # The zone may have moved to other servers: next time, those above are asked where it is.
         run.memory.drop_cut(cut.zone)
         why = "; ".join(dict.fromkeys(failures)) or "none has an address"
@@ -347,6 +347,7 @@ class Iterator:
             return None
         except TransportError as error:
             return Lame(f"cannot be asked ({str(error).rpartition(': ')[2]})")
+        run.memory.hear(server)
         return read_response(message, attempt.cut.zone, attempt.name, attempt.rrtype)
 
     # -- nameservers' addresses ----------------------------------------------------------------------------------

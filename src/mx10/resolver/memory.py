@@ -43,12 +43,13 @@ class Memory:
         clock: seconds that only go forward.
     """
 
-    __slots__ = ("_avoided", "_cuts", "_facts")
+    __slots__ = ("_avoided", "_cuts", "_facts", "_heard")
 
     def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._cuts: Expiring[bytes, Cut] = Expiring(limit, clock)
         self._facts: Expiring[tuple[bytes, int], tuple[Told, str]] = Expiring(limit, clock)
         self._avoided: Expiring[tuple[str, bytes | None], str] = Expiring(limit, clock)
+        self._heard: Expiring[str, None] = Expiring(limit, clock)
 
     def __len__(self) -> int:
         return len(self._cuts) + len(self._facts) + len(self._avoided)
@@ -102,14 +103,30 @@ class Memory:
 
     # -- servers that fail ---------------------------------------------------------------------------------------
 
-    def avoid(self, server: str, zone: bytes | None, why: str) -> str:
-        """Pass a server over for a while: for one zone, or for all where it does not answer at all.
+    def hear(self, server: str) -> None:
+        """A server has answered, whatever it said."""
+        self._heard.put(server, None, FAILURE_SECONDS)
+
+    def avoid(self, server: str, zone: bytes, why: str) -> str:
+        """Pass a server over for one zone for a while.
 
         Returns:
             The reason, with the server.
         """
         said = f"{server} {why}"
         self._avoided.put((server, zone), said, FAILURE_SECONDS)
+        return said
+
+    def avoid_silent(self, server: str, why: str) -> str:
+        """Pass a server over for all zones for a while, unless it has answered anything of late: then one question was
+        lost, or is one that it drops, and whoever asks that must not take it from all others.
+
+        Returns:
+            The reason, with the server.
+        """
+        said = f"{server} {why}"
+        if self._heard.get_with_rest(server) is None:
+            self._avoided.put((server, None), said, FAILURE_SECONDS)
         return said
 
     def avoided(self, server: str, zone: bytes) -> str | None:
