@@ -5,11 +5,12 @@ import contextlib
 import socket
 import ssl
 import struct
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
 from peers import free_port
+from tests.streams import Begin, serving
 
 STALL, CLOSE, RESET, DRIP, ENDLESS_LINE, ENDLESS_REPLY = (
     b"(stall)",
@@ -44,24 +45,21 @@ class Talker:
     clients: list[str] = field(default_factory=list)
     open: int = 0
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    """Conversations; one that is cancelled has its connection cut off."""
 
     @contextlib.asynccontextmanager
     async def listening(self) -> AsyncIterator[Self]:
-        if self.path:
-            server = await asyncio.start_unix_server(self._serve, self.path, limit=1 << 20)
-        else:
-            context = self.context if self.implicit else None
-            # Nobody else gets the port while this host is away.
-            self.port = self.port or free_port(self.address)
-            server = await asyncio.start_server(self._serve, self.address, self.port, ssl=context, limit=1 << 20)
-        try:
+        # Nobody else gets the port while this host is away.
+        self.port = self.port or (0 if self.path else free_port(self.address))
+        context = self.context if self.implicit else None
+
+        def start(begin: Begin) -> Awaitable[asyncio.Server]:
+            if self.path:
+                return asyncio.start_unix_server(begin, self.path, limit=1 << 20)
+            return asyncio.start_server(begin, self.address, self.port, ssl=context, limit=1 << 20)
+
+        async with serving(self._serve, start):
             yield self
-        finally:
-            server.close()
-            for task in list(self.tasks):
-                task.cancel()
-            await server.wait_closed()
-            await asyncio.sleep(0)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1

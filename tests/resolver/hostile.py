@@ -1,6 +1,7 @@
 """A nameserver on loopback that does what a test tells it: answer, lie, be silent, cut its answers short."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Self, cast
@@ -12,12 +13,15 @@ from mx10.dns.message import Edns, Message, Record
 from mx10.resolver.asking import Server, Transport
 from mx10.resolver.forwarder import Forwarder
 from peers import free_port
+from tests.streams import serving
 
 Reply = bytes | Message | None
 Behaviour = Callable[[Message], "Reply | Iterable[Reply] | Awaitable[Reply]"]
 
 SHORT = ResolverSettings(timeout_seconds=0.2, attempts=1)
-"""Times that keep tests short."""
+"""For servers that are silent: times that keep tests short."""
+PATIENT = ResolverSettings(timeout_seconds=5, attempts=1)
+"""For servers that answer, however busy the machine is."""
 
 
 def silent(query: Message) -> Reply:
@@ -71,19 +75,20 @@ class Hostile:
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._tcp = await asyncio.start_server(self._stream, self.host, 0)
-        self.port = self._tcp.sockets[0].getsockname()[1]
+        self._open = contextlib.AsyncExitStack()
+        tcp = await self._open.enter_async_context(
+            serving(self._stream, lambda begin: asyncio.start_server(begin, self.host, 0))
+        )
+        self.port = tcp.sockets[0].getsockname()[1]
         self._udp, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(self), (self.host, self.port))
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._udp.close()
-        self._tcp.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        # Sockets are closed in the loop's next rounds.
-        await asyncio.sleep(0.005)
+        await self._open.aclose()
 
     def begin(self, work: Awaitable[None]) -> None:
         task: asyncio.Task[None] = asyncio.ensure_future(work)
@@ -100,9 +105,6 @@ class Hostile:
         return [one if isinstance(one, bytes) else m.encode(one) for one in each if one is not None]
 
     async def _stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
         try:
             while True:
                 packet = await reader.readexactly(int.from_bytes(await reader.readexactly(2), "big"))
@@ -110,8 +112,7 @@ class Hostile:
                     if reply == b"":
                         return
                     writer.write(len(reply).to_bytes(2, "big") + reply)
-        except (asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError):
-            # Cancelled is how the test ends; asyncio's streams would log it.
+        except (asyncio.IncompleteReadError, ConnectionError):
             return
         finally:
             writer.close()
@@ -133,7 +134,7 @@ class _Datagrams(asyncio.DatagramProtocol):
             self.transport.sendto(reply, addr)
 
 
-def forwarder(*hostiles: Hostile, settings: ResolverSettings = SHORT, **options: object) -> Forwarder:
+def forwarder(*hostiles: Hostile, settings: ResolverSettings = PATIENT, **options: object) -> Forwarder:
     """A resolver that asks these servers, in order."""
     return Forwarder(settings, servers=[one.server for one in hostiles], **options)  # type: ignore[arg-type]
 

@@ -73,7 +73,12 @@ async def test_an_answer() -> None:
     ids=["SERVFAIL", "REFUSED", "NOTAUTH", "BADCOOKIE", "silent", "garbage"],
 )
 async def test_the_next_server_is_asked(first: Behaviour) -> None:
-    async with Hostile(first) as one, Hostile(records(RIGHT)) as two, forwarder(one, two) as resolver:
+    settings = replace(SHORT, timeout_seconds=1)
+    async with (
+        Hostile(first) as one,
+        Hostile(records(RIGHT)) as two,
+        forwarder(one, two, settings=settings) as resolver,
+    ):
         answer = await resolver.resolve(NAME, rr.A)
     assert answer.status is Status.OK
     assert answer.server == f"127.0.0.1:{two.port}"

@@ -24,7 +24,7 @@ def right(query: Message) -> Message:
     return response(query, [RIGHT])
 
 
-async def ask(server: Server, seconds: float = 0.3, asking: Asking | None = None) -> Message:
+async def ask(server: Server, seconds: float = 5, asking: Asking | None = None) -> Message:
     exchanger = Exchanger(server)
     try:
         return await exchanger.ask(NAME, rr.A, seconds, asking or Asking())
@@ -206,10 +206,10 @@ async def test_a_connection_that_died_without_a_word_is_left() -> None:
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         exchanger = Exchanger(Server("127.0.0.1", port, Transport.TCP))
-        asked = [await exchanger.ask(NAME, rr.A, 0.2, Asking())]
+        asked = [await exchanger.ask(NAME, rr.A, 5, Asking())]
         with pytest.raises(TimeoutError):
             await exchanger.ask(NAME, rr.A, 0.1, Asking())
-        asked += [await exchanger.ask(NAME, rr.A, 0.2, Asking()) for _ in range(3)]
+        asked += [await exchanger.ask(NAME, rr.A, 5, Asking()) for _ in range(3)]
         await exchanger.close()
     assert [one.answer for one in asked] == [(RIGHT,)] * 4
     assert connections == 2

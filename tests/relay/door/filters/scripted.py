@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 
 from mx10.relay.door.filters.milter_wire import Packets, packet
+from tests.streams import Begin, serving
 
 Answer = bytes | str
 """Octets to send, or ``close``, ``stall``."""
@@ -23,26 +24,18 @@ class Server:
 
     def __init__(self) -> None:
         self.port = 0
-        self._talks: set[asyncio.Task[None]] = set()
 
     @contextlib.asynccontextmanager
     async def _serving(self, path: str = "") -> AsyncIterator[None]:
-        if path:
-            server: asyncio.Server = await asyncio.start_unix_server(self._begin, path)
-        else:
-            server = await asyncio.start_server(self._begin, "127.0.0.1", 0)
-            self.port = server.sockets[0].getsockname()[1]
-        async with server:
-            yield
-        for each in self._talks:
-            each.cancel()
-        await asyncio.gather(*self._talks, return_exceptions=True)
-        await asyncio.sleep(0.01)  # sockets close a turn of the loop later
+        def start(begin: Begin) -> Awaitable[asyncio.Server]:
+            return asyncio.start_unix_server(begin, path) if path else asyncio.start_server(begin, "127.0.0.1", 0)
 
-    async def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._talks.add(task)
+        async with serving(self._talk, start) as server:
+            if not path:
+                self.port = server.sockets[0].getsockname()[1]
+            yield
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             with contextlib.suppress(OSError, asyncio.IncompleteReadError):
                 await self.talk(reader, writer)
