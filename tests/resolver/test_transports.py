@@ -238,8 +238,8 @@ async def test_silence_ends_at_the_time_given() -> None:
         for transport in (Transport.UDP, Transport.TCP, Transport.TLS, Transport.HTTPS):
             started = asyncio.get_running_loop().time()
             with pytest.raises(TimeoutError):
-                await ask(hostile.over(transport), 0.5)
-            assert asyncio.get_running_loop().time() - started < 1
+                await ask(hostile.over(transport), 1)
+            assert asyncio.get_running_loop().time() - started < 2
 
 
 @pytest.mark.parametrize("wrong", [wrong_name, garbage, own_id_and_garbage, cut_off, a_query])
