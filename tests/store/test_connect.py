@@ -7,12 +7,14 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import psycopg
 import pytest
-from sqlalchemy import event, insert, text
+from sqlalchemy import Connection, event, insert, text
 
 from mx10.store import connect
 from mx10.store.connect import Store, default_url, open_store
@@ -466,6 +468,22 @@ def test_a_child_process_has_connections_of_its_own(store: Store) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     with store.read() as connection:
         assert [row.apex for row in connection.execute(feed.select().order_by(feed.c.seq))] == [b"parent", b"child"]
+
+
+@pytest.mark.parametrize("use", [Store.begin, Store.read])
+def test_a_connection_in_use_is_closed_when_it_no_longer_is(
+    postgresql_url: str, use: Callable[[Store], AbstractContextManager[Connection]]
+) -> None:
+    store = open_store(postgresql_url, create=True)
+    with use(store):
+        store.close()
+    with psycopg.connect(postgresql_url, autocommit=True) as other:
+        ours = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'mx10'"
+        deadline = time.monotonic() + 20
+        # A server's process ends a little after its connection.
+        while other.execute(ours).fetchone():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
 
 
 def test_an_exception_undoes_all(store: Store) -> None:

@@ -13,8 +13,8 @@ from mx10.dns.message import Message, Record
 from mx10.resolver.asking import MAX_MESSAGE, Asking, Server, TransportError, believable, query, reason, tls_context
 
 _SHARE: Final = 0.9
-"""Of the caller's time, for httpx: what httpx itself gives up it closes; a connection that is being made while the caller
-gives up is closed by nobody until it is collected. TCP and TLS have half of it each."""
+"""Of the caller's time, for httpx: what httpx itself gives up it closes; a connection that is being made while the
+caller gives up is closed by nobody until it is collected. TCP and TLS have half of it each."""
 _TYPE: Final = "application/dns-message"
 
 

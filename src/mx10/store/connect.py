@@ -151,7 +151,7 @@ class Store:
             StoreError: whatever else the database says.
         """
         self._look_at_file()
-        with self._translated(), self._engine.connect() as raw:
+        with self._connected() as raw:
             connection = raw.execution_options(**{_WRITE: True})
             with connection.begin():
                 if not self.is_sqlite:
@@ -170,7 +170,7 @@ class Store:
         if not self.is_sqlite:
             options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
         self._look_at_file()
-        with self._translated(), self._engine.connect() as raw:
+        with self._connected() as raw:
             connection = raw.execution_options(**options)
             with connection.begin():
                 yield connection
@@ -199,6 +199,17 @@ class Store:
             self._identity = found
 
     @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        pool = self._engine.pool
+        try:
+            with self._translated(), self._engine.connect() as raw:
+                yield raw
+        finally:
+            if pool is not self._engine.pool:
+                # It was in use when the others were closed, and has gone back among them.
+                pool.dispose()
+
+    @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
             yield
@@ -208,7 +219,7 @@ class Store:
             raise StoreBusyError(f"the store {self.place}: all connections are in use; try again") from error
 
     def close(self) -> None:
-        """Close all connections that are not in use."""
+        """Close all connections; those in use, when they no longer are."""
         self._engine.dispose()
 
     def dispose_after_fork(self) -> None:
