@@ -245,7 +245,7 @@ class _Queue:
         self._notifier = notifier
         self._socket = sock
         self._waiting: dict[bytes, tuple[RRset, int]] = {}
-        self._telling: dict[bytes, asyncio.Task[bool]] = {}
+        self._telling: dict[bytes, tuple[asyncio.Task[bool], RRset]] = {}
         self._pausing: dict[bytes, asyncio.TimerHandle] = {}
         self._closed = False
 
@@ -257,18 +257,22 @@ class _Queue:
         """
         if self._closed:
             return
+        task, told = self._telling.get(apex, (None, None))
+        if soa == told and apex not in self._waiting:
+            # The look back at the start may find what we are told of at that very time.
+            return
         if (timer := self._pausing.pop(apex, None)) is not None:
             timer.cancel()
-        if apex in self._telling and apex not in self._waiting:
+        if task is not None and apex not in self._waiting:
             # It is silent about the version before: the new one need not wait for the end of that.
-            asyncio.get_running_loop().call_later(_OVERTAKEN_SECONDS, self._overtake, apex, self._telling[apex])
+            asyncio.get_running_loop().call_later(_OVERTAKEN_SECONDS, self._overtake, apex, task)
         self._waiting[apex] = soa, 0
         if first:
             self._waiting = {apex: (soa, 0), **self._waiting}
         self._go_on()
 
     def _overtake(self, apex: bytes, task: asyncio.Task[bool]) -> None:
-        if self._telling.get(apex) is task and apex in self._waiting:
+        if apex in self._waiting and apex in self._telling and self._telling[apex][0] is task:
             task.cancel()
 
     def _go_on(self) -> None:
@@ -279,7 +283,7 @@ class _Queue:
                 return
             soa, number = self._waiting.pop(apex)
             task = asyncio.ensure_future(self._notifier.once(self._target, self._socket, apex, soa, number))
-            self._telling[apex] = task
+            self._telling[apex] = task, soa
             task.add_done_callback(partial(self._done, apex, soa, number))
 
     def _done(self, apex: bytes, soa: RRset, number: int, task: asyncio.Task[bool]) -> None:
@@ -305,7 +309,7 @@ class _Queue:
         self._waiting.clear()
         for timer in self._pausing.values():
             timer.cancel()
-        for task in self._telling.values():
+        for task, _ in self._telling.values():
             task.cancel()
 
 
