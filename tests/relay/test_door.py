@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from mx10.relay.door import header as header_module
+from mx10.relay.door import service
 from mx10.relay.door.connection import Connection, Entrance, Times
 from mx10.relay.door.door import FREE_BYTES
 from mx10.relay.door.header import HeaderReader
@@ -66,8 +67,9 @@ async def test_strangers_do_not_jump_the_queue(tmp_path: Path, trusted: bool) ->
 
 
 @pytest.mark.parametrize("last", ["QUIT", "DATA", "RSET"])
-async def test_a_connection_that_ended_is_gone(tmp_path: Path, last: str) -> None:
-    """Not only when Python next looks for what holds itself."""
+async def test_a_connection_that_ended_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: str) -> None:
+    """Not only when Python next looks for what holds itself, nor when another has taken its place."""
+    monkeypatch.setattr(service, "_SWEEP_SECONDS", 0.01)
 
     def connections() -> set[int]:
         return {id(each) for each in gc.get_objects() if isinstance(each, (Connection, Receiving))}
@@ -81,6 +83,8 @@ async def test_a_connection_that_ended_is_gone(tmp_path: Path, last: str) -> Non
                 await client.send(BODY, "ada@ours.example")
                 await client.ask("MAIL FROM:<ann@client.example>")
                 await client.ask("RCPT TO:<ada@ours.example>")
+                # Until slow ones were looked for.
+                await asyncio.sleep(0.05)
                 await client.ask(last)
             async with asyncio.timeout(20):
                 while connections() - before:  # noqa: ASYNC110  # they tell nobody

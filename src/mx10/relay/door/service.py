@@ -264,12 +264,14 @@ class DoorService:
 
     async def _sweep(self) -> None:
         """Close connections that are too slow."""
-        loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
-            now = loop.time()
-            for each in list(self._connections):
-                each.expire(now)
+            self._expire(asyncio.get_running_loop().time())
+
+    def _expire(self, now: float) -> None:
+        # Not in the loop above: it would hold the last of them while it sleeps.
+        for each in list(self._connections):
+            each.expire(now)
 
 
 class Certificates:
