@@ -23,6 +23,7 @@ from mx10.nameserver import memory, transfer_in
 from mx10.nameserver.primaries import Primary, public_key_digest
 from mx10.nameserver.transfer_in import NoSeal, PrimaryTroubleError, ask_soa, fetch
 from tests.resolver.hostile import Behaviour, Hostile, Reply, silent, unused_port
+from tests.streams import serving
 
 APEX = from_text("example.com.")
 SETTINGS = FollowingSettings(answer_seconds=0.6, idle_seconds=0.3, transfer_seconds=5)
@@ -249,7 +250,9 @@ class TlsPrimary(Hostile):
     async def over_tls(self, path: Path) -> asyncio.Server:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(path)
-        return await asyncio.start_server(self._stream, "127.0.0.1", 0, ssl=context)
+        return await self._open.enter_async_context(
+            serving(self._stream, lambda begin: asyncio.start_server(begin, "127.0.0.1", 0, ssl=context))
+        )
 
 
 @pytest.mark.parametrize(
